@@ -1,0 +1,1 @@
+"""Registration of the studio photograph onto the flash photograph, its quality, and the batch runner."""

@@ -1,0 +1,1 @@
+"""The shot sequence and its clock, sessions and instant checks."""

@@ -1,0 +1,1 @@
+"""Split by subject, geometric variants, and the building of shards."""

@@ -1,0 +1,129 @@
+"""Durable files: every file that a person could miss passes through here.
+
+The order write, fsync, rename, fsync of the folder leaves, at a kill or power cut at any moment,
+either the whole new file or none under its final name.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears at `path`, whole and on the disk, when the block ends.
+
+    If the block raises, nothing appears and what stood at `path` before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_durably(path: Path, content: bytes | str) -> None:
+    """Write a whole file so that a kill or power cut leaves the old content or the new, never a part."""
+    with durable_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, durably. NaN and infinity are refused: they are not JSON."""
+    write_durably(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def durable_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path`, by one rename, when the block ends.
+
+    Raises
+    ------
+    FileExistsError
+        if `path` exists already: a committed folder is never replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=path.parent))
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            _sync_file(file)
+        sync_folder(temporary)
+        temporary.chmod(0o755)
+        if path.exists():
+            raise FileExistsError(f"{path} exists already")
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sweep_temporaries(root: Path) -> int:
+    """Remove what killed processes of this machine left below `root`; return how many were removed.
+
+    Temporaries of living processes and of other machines (a shared disk) are left alone.
+    """
+    mine = f"{TEMPORARY_PREFIX}{_host()}-"
+    removed = 0
+    for path in sorted(root.rglob(f"{mine}*")):
+        owner = path.name.removeprefix(mine).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable (a rename alone is not, until its folder is synced)."""
+    _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_prefix() -> str:
+    return f"{TEMPORARY_PREFIX}{_host()}-{os.getpid()}-"
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Drivers of relay boards and cameras, and their emulators. Knows nothing of subjects or sessions."""

@@ -1,0 +1,1 @@
+"""Bilateral filter, encodings, networks, losses, metrics, trainer, evaluation and enhancement."""

@@ -1,0 +1,336 @@
+"""The pair of photographs, its registration, and their places on disk.
+
+Three layouts are known:
+
+- `raw/<subject>/<session>/<take>/{studio.jpg,flash.jpg,pair.json}`, written by `capture`;
+- a folder of `NN_flash.EXT` and `NN_studio.EXT`, anybody's pairs by file name;
+- `aligned/<pair-id>.json`, written by `align`, read by `dataset`.
+
+Convention: points are (x, y) in pixels of the upright photograph at full resolution, (0, 0) being the
+centre of the top-left pixel. `moving_from_fixed` is the 2x3 matrix that takes a point of the flash
+photograph (fixed, the paper's R) to the same point of the studio photograph (moving, the paper's M).
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepflash.accounts import SetAside
+from deepflash.errors import PairError
+from deepflash.files import durable_folder, sha256_of, write_json
+
+PAIR_FORMAT = 1
+ALIGNMENT_FORMAT = 1
+SIDECAR = "pair.json"
+
+_SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_PICTURE_NAME = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9_-]*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two photographs of one take.
+
+    Attributes
+    ----------
+    id
+        Unique in its tree, made of letters, digits, `_` and `-`; safe as a file name.
+    subject
+        The pseudonymous id of the person; what the data set is split by.
+    flash, studio
+        The photographs (the paper's *x* and *o*).
+    record
+        The content of `pair.json`; empty for pairs found by file name.
+    """
+
+    id: str
+    subject: str
+    flash: Path
+    studio: Path
+    session: str = ""
+    take: str = ""
+    pose: str = ""
+    record: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photograph.
+
+    Attributes
+    ----------
+    box
+        (left, top, right, bottom) in pixels.
+    landmarks
+        Named groups of (x, y) points in pixels, as `face_recognition` names them.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The registration of one pair: all that later stages need, and no pixels.
+
+    Attributes
+    ----------
+    flash, studio
+        The photographs, absolute in memory, relative to the JSON file on disk.
+    size, studio_size
+        (width, height) in pixels of the upright flash and studio photographs.
+    moving_from_fixed
+        The affine map as ((a, b, tx), (c, d, ty)); see the module's convention.
+    verdict
+        `good`, `check` (usable, look at it) or `bad` (left out of data sets).
+    reasons
+        Why the verdict is not `good`, one sentence each.
+    quality
+        Numbers behind the verdict, by name; units in the names.
+    flash_face, studio_face
+        The subject's face in each photograph, or None where none was found.
+    """
+
+    pair_id: str
+    subject: str
+    flash: Path
+    studio: Path
+    flash_sha256: str
+    studio_sha256: str
+    size: tuple[int, int]
+    studio_size: tuple[int, int]
+    moving_from_fixed: tuple[tuple[float, float, float], tuple[float, float, float]]
+    method: str
+    verdict: str
+    reasons: tuple[str, ...] = ()
+    quality: dict[str, float] = field(default_factory=dict)
+    flash_face: Face | None = None
+    studio_face: Face | None = None
+    session: str = ""
+    take: str = ""
+    pose: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def check_id(value: str, what: str = "subject") -> str:
+    """Return `value` if it is a safe id: 1 to 32 letters, digits, `_` and `-`, no leading `-` or `_`.
+
+    Raises
+    ------
+    PairError
+        otherwise; ids become folder names, so nothing like `../x` may pass.
+
+    >>> check_id("S001")
+    'S001'
+    """
+    if not _SUBJECT_ID.fullmatch(value):
+        raise PairError(f"{value!r} is not a {what} id; use 1 to 32 letters, digits, '_' or '-', such as S001")
+    return value
+
+
+def take_folder(raw: Path, subject: str, session: str, take: str) -> Path:
+    """Return the folder of a take in the raw layout."""
+    return raw / check_id(subject) / check_id(session, "session") / check_id(take, "take")
+
+
+def commit_pair(folder: Path, flash: Path, studio: Path, record: dict[str, Any]) -> Pair:
+    """Store a take: both photographs and `pair.json` appear in `folder` together, or not at all.
+
+    Parameters
+    ----------
+    folder
+        From `take_folder`; must not exist yet.
+    flash, studio
+        JPEG files to copy; they are left where they are.
+    record
+        What `pair.json` shall say beside the format version, sizes and checksums. Must hold
+        `subject`, `session`, `take` and `pose`.
+
+    Raises
+    ------
+    PairError
+        if the take exists already.
+    """
+    try:
+        with durable_folder(folder) as draft:
+            files = {}
+            for name, source in (("flash", flash), ("studio", studio)):
+                copy = draft / f"{name}.jpg"
+                shutil.copyfile(source, copy)
+                files[name] = {"sha256": sha256_of(copy), "size_bytes": copy.stat().st_size}
+            write_json(draft / SIDECAR, {"format": PAIR_FORMAT, **record, "files": files})
+    except FileExistsError as error:
+        raise PairError(f"{folder} exists already; a take is never overwritten, take a new one") from error
+    return read_pair(folder)
+
+
+def read_pair(folder: Path) -> Pair:
+    """Read a take of the raw layout from its folder.
+
+    Raises
+    ------
+    PairError
+        if the sidecar or a photograph is missing, damaged or of an unknown format version.
+    """
+    record = _read_json(folder / SIDECAR, PAIR_FORMAT)
+    try:
+        subject, session, take, pose = (str(record[key]) for key in ("subject", "session", "take", "pose"))
+        for name, facts in record["files"].items():
+            size_bytes = _size_of(folder / f"{name}.jpg")
+            if size_bytes != facts["size_bytes"]:
+                raise PairError(
+                    f"{folder / name}.jpg has {size_bytes} bytes, {SIDECAR} says {facts['size_bytes']}; restore it from a copy"
+                )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PairError(f"{folder / SIDECAR} lacks {error}; restore it from a copy") from error
+    pair_id = f"{check_id(subject)}-{check_id(session, 'session')}-{check_id(take, 'take')}"
+    return Pair(pair_id, subject, folder / "flash.jpg", folder / "studio.jpg", session, take, pose, record)
+
+
+def find_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
+    """Find all pairs below `root`, in the raw layout or by file name, sorted by id.
+
+    Returns
+    -------
+    pairs
+        Those whose two files are there. Pictures are not opened.
+    set_aside
+        What is not a pair, and why: a photograph without its partner, a damaged sidecar.
+
+    Raises
+    ------
+    PairError
+        if `root` is not a folder or holds nothing that looks like a pair.
+    """
+    if not root.is_dir():
+        raise PairError(f"{root} is not a folder; give the folder that holds the pairs")
+    pairs: list[Pair] = []
+    set_aside: list[SetAside] = []
+    for sidecar in sorted(root.rglob(SIDECAR)):
+        if any(part.startswith(".") for part in sidecar.relative_to(root).parts):
+            continue  # an uncommitted temporary
+        try:
+            pairs.append(read_pair(sidecar.parent))
+        except PairError as error:
+            set_aside.append(SetAside(str(sidecar.parent.relative_to(root)), str(error)))
+    named, alone = _named_pairs(root)
+    pairs += named
+    set_aside += alone
+    if not pairs and not set_aside:
+        raise PairError(
+            f"{root} holds no pairs; expected <subject>/<session>/<take>/{SIDECAR} or files NN_flash.jpg and NN_studio.jpg"
+        )
+    return sorted(pairs, key=lambda pair: pair.id), set_aside
+
+
+def save_alignment(folder: Path, alignment: Alignment) -> Path:
+    """Write `<folder>/<pair-id>.json`, durably, and return its path."""
+    path = alignment_path(folder, alignment.pair_id)
+    content = asdict(alignment)
+    for name in ("flash", "studio"):
+        content[name] = os.path.relpath(content[name], folder)
+    write_json(path, {"format": ALIGNMENT_FORMAT, **content})
+    return path
+
+
+def alignment_path(folder: Path, pair_id: str) -> Path:
+    """Return where the alignment of a pair stands in `folder`."""
+    return folder / f"{pair_id}.json"
+
+
+def load_alignment(path: Path) -> Alignment:
+    """Read an alignment written by `save_alignment`.
+
+    Raises
+    ------
+    PairError
+        if the file is missing, damaged or of an unknown format version.
+    """
+    content = _read_json(path, ALIGNMENT_FORMAT)
+    del content["format"]
+    try:
+        for name in ("flash", "studio"):
+            content[name] = Path(os.path.normpath(path.parent.absolute() / content[name]))
+            content[f"{name}_face"] = _face_from_json(content[f"{name}_face"])
+        content["size"] = tuple(content["size"])
+        content["studio_size"] = tuple(content["studio_size"])
+        content["moving_from_fixed"] = tuple(tuple(float(value) for value in row) for row in content["moving_from_fixed"])
+        content["reasons"] = tuple(content["reasons"])
+        return Alignment(**content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PairError(f"{path} is not an alignment ({error}); run align batch again") from error
+
+
+def load_alignments(folder: Path) -> tuple[list[Alignment], list[SetAside]]:
+    """Read every alignment in `folder`, sorted by pair id; damaged ones are set aside.
+
+    Raises
+    ------
+    PairError
+        if `folder` is missing or holds no alignment.
+    """
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not paths:
+        raise PairError(f"{folder} holds no alignments; run align batch RAW {folder} first")
+    alignments: list[Alignment] = []
+    set_aside: list[SetAside] = []
+    for path in paths:
+        try:
+            alignments.append(load_alignment(path))
+        except PairError as error:
+            set_aside.append(SetAside(path.stem, str(error)))
+    return sorted(alignments, key=lambda alignment: alignment.pair_id), set_aside
+
+
+def _named_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
+    lights: dict[str, dict[str, Path]] = {}
+    for path in _visible_files(root):
+        match = _PICTURE_NAME.fullmatch(path.name)
+        if match:
+            lights.setdefault(match["id"], {})[match["light"].lower()] = path
+    pairs = []
+    alone = []
+    for name, files in lights.items():
+        missing = {"flash", "studio"} - files.keys()
+        if missing:
+            alone.append(SetAside(name, f"{root / name}_{missing.pop()}.* is missing; a pair needs both photographs"))
+        else:
+            pairs.append(Pair(name, name, files["flash"], files["studio"]))
+    return pairs, alone
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+
+
+def _read_json(path: Path, version: int) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PairError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise PairError(f"{path} is damaged ({error}); restore it from a copy") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != version:
+        raise PairError(f"{path} has format {found}, this program reads {version}; update deepflash")
+    return content  # type: ignore[no-any-return]
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise PairError(f"{path} is missing; restore it from a copy") from None
+
+
+def _face_from_json(value: dict[str, Any] | None) -> Face | None:
+    if value is None:
+        return None
+    left, top, right, bottom = (float(edge) for edge in value["box"])
+    landmarks = {name: [(float(x), float(y)) for x, y in points] for name, points in value["landmarks"].items()}
+    return Face((left, top, right, bottom), landmarks)

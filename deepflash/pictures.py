@@ -1,0 +1,122 @@
+"""Reading and writing photographs, safely.
+
+Headers are read before pixels, so that a decompression bomb is refused and not unpacked.
+Arrays are (H, W, 3) RGB `uint8`, upright: the EXIF orientation has been applied.
+Coordinates are (x, y) at pixel centres, (0, 0) being the centre of the top-left pixel.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from deepflash.errors import PictureError
+
+Picture = NDArray[np.uint8]
+
+MAX_PIXELS = 200_000_000
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture file says of itself: its upright size in pixels and its real format."""
+
+    width: int
+    height: int
+    format: str
+
+
+def read_header(path: Path) -> Header:
+    """Read a picture's size and format without decoding it.
+
+    Raises
+    ------
+    PictureError
+        if the file is missing, not a picture, or larger than 200 megapixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+            with Image.open(path) as image:
+                width, height = image.size
+                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+                kind = image.format or "unknown"
+    except FileNotFoundError:
+        raise PictureError(f"{path} does not exist") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{path} is not a readable picture ({error}); replace the file") from error
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{path} has {width} x {height} pixels; more than {MAX_PIXELS // 10**6} megapixels are refused")
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    return Header(width, height, kind)
+
+
+def read_rgb(path: Path, *, reduce: int = 1) -> Picture:
+    """Decode a picture, upright, as (H, W, 3) RGB `uint8`.
+
+    Parameters
+    ----------
+    path
+        A JPEG, PNG, WebP or TIFF file.
+    reduce
+        1, 2, 4 or 8: decode at that fraction of the size. For JPEG this is several times faster
+        than decoding everything and agrees with it to 0.003 px in position (reference: registration.md).
+
+    Raises
+    ------
+    PictureError
+        if the file is missing, truncated, too large or not a picture.
+    """
+    flags = {
+        1: cv2.IMREAD_COLOR_RGB,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    decoded = _decode(path, flags[reduce])
+    return decoded if reduce == 1 else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def read_gray(path: Path, *, reduce: int = 1) -> Picture:
+    """Decode a picture, upright, as (H, W) grey `uint8`; parameters and errors as `read_rgb`."""
+    flags = {
+        1: cv2.IMREAD_GRAYSCALE,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }
+    return _decode(path, flags[reduce])
+
+
+def decode_rgb(encoded: bytes, name: str) -> Picture:
+    """Decode an encoded picture held in memory; `name` stands in the error's sentence."""
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
+    if decoded is None:
+        raise PictureError(f"{name} is truncated or not a picture; replace the file")
+    return np.asarray(decoded, dtype=np.uint8)
+
+
+def encode(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
+    """Encode an RGB or grey `uint8` picture as `.png` (lossless, level 1) or `.jpg` (`quality` 1 to 100)."""
+    options = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality]}
+    stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    ok, encoded = cv2.imencode(suffix, stored, options[suffix])
+    if not ok:
+        raise PictureError(f"a picture of shape {picture.shape} could not be encoded as {suffix}")
+    return bytes(encoded.tobytes())
+
+
+def _decode(path: Path, flags: int) -> Picture:
+    read_header(path)
+    decoded: Any = cv2.imread(str(path), flags)
+    if decoded is None:
+        raise PictureError(f"{path} is truncated or damaged; photograph or copy it again")
+    return np.asarray(decoded, dtype=np.uint8)
