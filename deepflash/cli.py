@@ -1,0 +1,338 @@
+"""The command line: parse, call one function of a room, print.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 done but some
+items were set aside, 130 interrupted. Rooms are imported inside the commands, so that `--help` answers at once.
+"""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from deepflash import __version__
+from deepflash.accounts import Account
+from deepflash.errors import DeepflashError, ExitCode, PairError
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with a documented code."""
+    try:
+        code = cli.main(prog_name="deepflash", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; run the same command again to go on.", err=True)
+        code = ExitCode.INTERRUPTED
+    except DeepflashError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = ExitCode.FAILURE
+    sys.exit(int(code or ExitCode.OK))
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Take defaults from a TOML file whose tables are named after the commands; unknown keys are refused."""
+    if path is None:
+        return
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{path} cannot be read ({error})") from error
+    _refuse_unknown_keys(context.command, config, str(path))
+    context.default_map = config
+
+
+def _refuse_unknown_keys(command: click.Command, config: dict[str, Any], where: str) -> None:
+    if isinstance(command, click.Group):
+        known: dict[str, Any] = dict(command.commands)
+    else:
+        known = {str(parameter.name): None for parameter in command.params}
+    for key, value in config.items():
+        if key not in known:
+            raise click.BadParameter(f"{where}: unknown key {key!r}; known here: {', '.join(sorted(known))}")
+        if isinstance(known[key], click.Command):
+            _refuse_unknown_keys(known[key], value, f"{where}, table {key}")
+
+
+@click.group(context_settings={"auto_envvar_prefix": "DEEPFLASH", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    callback=_read_config,
+    is_eager=True,
+    expose_value=False,
+    help="TOML file with defaults, one table per command; flags and DEEPFLASH_* variables win.",
+)
+def cli() -> None:
+    """Turn flash selfies into studio portraits: capture, align, build, train, evaluate, enhance.
+
+    Begin with `deepflash demo`, which does all of it on an emulated studio.
+    """
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Processes to use. Default: one per core."
+)
+sitters_option = click.option(
+    "--sitters",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With the emulated studio: a folder of portraits to sit for it. Default: two that ship with our dependencies.",
+)
+
+
+class _Size(click.ParamType):
+    """A picture size such as 3120x4160, as (width, height) in pixels."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).lower().partition("x")
+        if not (width.isdigit() and height.isdigit() and 240 <= int(width) <= 6000 and 320 <= int(height) <= 8000):
+            self.fail(f"{value!r} is not a size from 240x320 to 6000x8000, such as 3120x4160", param, ctx)
+        return int(width), int(height)
+
+
+size_option = click.option(
+    "--size", "size", type=_Size(), default="3120x4160", show_default=True, help="Picture size of the emulated camera, pixels."
+)
+
+
+def _subject(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from deepflash.pairs import check_id
+
+    try:
+        return check_id(value)
+    except PairError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@cli.group()
+def capture() -> None:
+    """Photograph pairs: studio lamps, then the flash."""
+
+
+@capture.command("session")
+@click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
+@click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
+@click.option("--poses", default="3", show_default=True, help="How many of the standard poses, or names: frontal,left,smile.")
+@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
+@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
+@click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
+@sitters_option
+@size_option
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the emulated sitter's motion and the sensor's noise.")
+@json_option
+def capture_session(
+    subject: str,
+    raw: Path,
+    poses: str,
+    rig: Path | None,
+    emulate: bool,
+    prompt: bool | None,
+    sitters: Path | None,
+    size: tuple[int, int],
+    seed: int,
+    as_json: bool,
+) -> ExitCode:
+    """Hold a sitting of one subject: prompts, shots, instant verdicts, retakes.
+
+    A sitting that was interrupted goes on when the same command is given again.
+    """
+    from deepflash.capture.session import hold_session, poses_from
+    from deepflash.hardware.rig import load_rig
+    from deepflash.progress import shown
+
+    if emulate == (rig is not None):
+        raise click.UsageError(
+            "give --rig RIG.toml for a real studio (docs/rig.md shows one), or --emulate for the emulated one"
+        )
+    ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
+    with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
+        result = hold_session(studio, raw, subject, poses_from(poses), report=report, prompt=ask)
+    if as_json:
+        click.echo(json.dumps(result.as_dict()))
+    else:
+        click.echo(result.sentence())
+    return result.exit_code
+
+
+def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
+    from contextlib import nullcontext
+
+    if rig is not None:
+        return nullcontext(rig)
+    from deepflash.hardware.emulator.sitters import SitterChoice
+    from deepflash.hardware.emulator.studio import emulated_studio
+
+    beside_raw = raw.with_name(f"{raw.name}-emulator")  # never inside the tree that later stages read
+    return emulated_studio(beside_raw / subject, SitterChoice(subject, sitters), size=size, seed=seed)
+
+
+def _ask_for_pose(pose: str, take: int) -> None:
+    click.echo(f"Pose: {pose}" + (f" (take {take})" if take > 1 else "") + ". Press Enter to shoot.", err=True)
+    click.get_text_stream("stdin").readline()
+
+
+@cli.group()
+def align() -> None:
+    """Register the studio photograph onto the flash photograph."""
+
+
+@align.command("batch")
+@click.argument("raw", type=_FOLDER)
+@click.argument("aligned", type=_FOLDER)
+@workers_option
+@click.option("--write-images", is_flag=True, help="Also store each registered studio photograph.")
+@json_option
+def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_images: bool, as_json: bool) -> ExitCode:
+    """Register every pair in RAW and write one JSON per pair into ALIGNED.
+
+    RAW is a tree written by `capture`, or any folder of files NN_flash.jpg and NN_studio.jpg. Finished work is
+    recognised by content and skipped.
+    """
+    from deepflash.align.batch import align_batch
+    from deepflash.progress import shown
+
+    with shown("align") as report:
+        account = align_batch(raw, aligned, workers=workers or _cores(), write_images=write_images, report=report)
+    return _print_account(account, as_json)
+
+
+@align.command("pair")
+@click.argument("flash", type=_FILE)
+@click.argument("studio", type=_FILE)
+@click.option("-o", "--out", type=_FILE, help="PNG to write: both photographs, and their overlay before and after.")
+@json_option
+def align_pair_command(flash: Path, studio: Path, out: Path | None, as_json: bool) -> None:
+    """Register one pair, FLASH and STUDIO, and say how well it went."""
+    from deepflash.align.batch import align_pair
+    from deepflash.align.report import before_after_strip
+    from deepflash.files import write_durably
+    from deepflash.pairs import Pair
+    from deepflash.pictures import encode
+
+    alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
+    if out:
+        write_durably(out, encode(before_after_strip(alignment), ".png"))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "verdict": alignment.verdict,
+                    "reasons": alignment.reasons,
+                    "method": alignment.method,
+                    "moving_from_fixed": alignment.moving_from_fixed,
+                    "quality": alignment.quality,
+                }
+            )
+        )
+        return
+    click.echo(f"{alignment.verdict}: {'; '.join(alignment.reasons) or 'nothing to remark'}")
+    for row in alignment.moving_from_fixed:
+        click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))
+
+
+@cli.command("build-dataset")
+@click.argument("aligned", type=_FOLDER)
+@click.argument("shards", type=_FOLDER)
+@click.option(
+    "--size", type=click.IntRange(32, 4096), default=512, show_default=True, help="Side of the square samples, pixels."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split by subject.")
+@workers_option
+@json_option
+def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, as_json: bool) -> ExitCode:
+    """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars."""
+    from deepflash.dataset.build import build_dataset
+    from deepflash.progress import shown
+
+    with shown("build") as report:
+        account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or _cores(), report=report)
+    return _print_account(account, as_json)
+
+
+@cli.command("train")
+@click.argument("shards", type=_FOLDER)
+@click.argument("run", type=_FOLDER)
+@click.option("--recipe", default="quick", show_default=True, help="quick, paper, or a TOML file.")
+@json_option
+def train_command(shards: Path, run: Path, recipe: str, as_json: bool) -> None:
+    """Train a network on SHARDS into the folder RUN; the same command again resumes."""
+    from deepflash.model.train import train
+    from deepflash.progress import shown
+
+    with shown("train") as report:
+        result = train(shards, run, recipe, report=report)
+    click.echo(json.dumps(result.as_dict()) if as_json else result.sentence())
+
+
+@cli.command("evaluate")
+@click.argument("run", type=_FOLDER)
+@click.argument("shards", type=_FOLDER)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@json_option
+def evaluate_command(run: Path, shards: Path, split: str, as_json: bool) -> None:
+    """Measure RUN on a split of SHARDS, beside the flash picture itself as baseline."""
+    from deepflash.model.evaluate import evaluate
+    from deepflash.progress import shown
+
+    with shown("evaluate") as report:
+        evaluation = evaluate(run, shards, split=split, report=report)
+    click.echo(json.dumps(evaluation.as_dict()) if as_json else evaluation.table())
+
+
+@cli.command("enhance")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
+@click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
+@click.option("--force", is_flag=True, help="Make portraits again that are there already.")
+@json_option
+def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, as_json: bool) -> ExitCode:
+    """Turn flash photographs into studio portraits, at their own resolution."""
+    from deepflash.model.enhance import enhance_files
+    from deepflash.progress import shown
+
+    with shown("enhance") as report:
+        account = enhance_files(photos, out, run, force=force, report=report)
+    return _print_account(account, as_json)
+
+
+@cli.command("demo")
+@click.argument("folder", type=_FOLDER, default="demo")
+@sitters_option
+@click.option("--subjects", type=click.IntRange(3, 99), default=12, show_default=True, help="How many people to photograph.")
+@click.option("--poses", type=click.IntRange(1, 6), default=3, show_default=True, help="Pairs of each.")
+@json_option
+def demo_command(folder: Path, sitters: Path | None, subjects: int, poses: int, as_json: bool) -> None:
+    """Do the whole job on the emulated studio and show it: FOLDER/report.html, FOLDER/contact-sheet.png.
+
+    Takes some minutes. Given again, it goes on where it stopped.
+    """
+    from deepflash.demo.job import run_demo
+    from deepflash.progress import shown
+
+    result = run_demo(folder, sitters=sitters, subjects=subjects, poses=poses, shown=shown)
+    click.echo(json.dumps(result.as_dict()) if as_json else result.sentence())
+
+
+def _print_account(account: Account, as_json: bool) -> ExitCode:
+    for entry in account.set_aside:
+        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    click.echo(json.dumps(account.as_dict()) if as_json else account.sentence())
+    return account.exit_code
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
