@@ -1,0 +1,436 @@
+"""Shards: a data set of portrait pairs as plain tar files that any tool opens, with an index for verified random access.
+
+On disk, in one folder:
+
+- `{train,val,test}-NNNNNN.tar`: deterministic USTAR in the WebDataset naming convention. A sample is three
+  consecutive members, `KEY.flash.png`, `KEY.studio.png` and `KEY.json`; keys hold no dots and come sorted;
+- `index.jsonl`: a line per sample with its key, split, shard, what it shows, and offset, size and SHA-256 of each member;
+- `dataset.json`: format version, parameters, split by subject, checksums of the index and of every shard. It is written
+  last: a folder without it is no data set, and a shard that it does not list does not count.
+
+Every read is verified against the index, because no reader that was tried notices a flipped bit by itself
+(reference: ecosystem.md 1.3) and it costs 2 % of the decoding. Needs neither torch nor the webdataset library.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from deepflash.errors import PictureError, ShardError
+from deepflash.files import durable_file, sha256_of, write_durably, write_json
+from deepflash.pictures import Picture, decode_rgb, encode
+
+SHARD_FORMAT = 1
+DATASET_FILE = "dataset.json"
+INDEX_FILE = "index.jsonl"
+SPLITS = ("train", "val", "test")
+MEMBERS = ("flash.png", "studio.png", "json")
+"""What a sample consists of, in its order in the tar."""
+TARGET_BYTES = 128 * 2**20
+ESSENTIALS = ("subject", "pair_id", "pose", "variant", "valid_fraction")
+"""What the index repeats of a sample's info, so that samples are chosen without opening a tar."""
+
+UNAUGMENTED = {"angle_deg": 0, "frame": "wide", "mirrored": False}
+"""The variant that shows the photograph as it was taken."""
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,88}")  # with `.studio.png` it fits the 100 bytes of a USTAR name
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
+_MEND = "restore it from a copy, or remove the folder and run build-dataset again"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where a member's content stands in its shard, in bytes, and its SHA-256."""
+
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sample's line in the index.
+
+    Attributes
+    ----------
+    key, split, shard
+        Its name, `train`, `val` or `test`, and the tar's file name.
+    info
+        The essentials of the sample's info: subject, pair_id, pose, variant, valid_fraction.
+    members
+        Where `flash.png`, `studio.png` and `json` stand in the shard.
+    """
+
+    key: str
+    split: str
+    shard: str
+    info: dict[str, Any]
+    members: dict[str, Member]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair of pictures ready for a network: `flash` and `studio` are (size, size, 3) RGB `uint8`, registered."""
+
+    key: str
+    flash: Picture
+    studio: Picture
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """A data set, opened for reading. Holds no open files, so it may be pickled and sent to data loaders.
+
+    Attributes
+    ----------
+    folder
+        Where it stands.
+    manifest
+        The content of `dataset.json`.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    _entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """The side of every picture, in pixels."""
+        return int(self.manifest["size"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that hold samples."""
+        present = {entry.split for entry in self._entries}
+        return tuple(split for split in SPLITS if split in present)
+
+    def entries(self, split: str) -> list[Entry]:
+        """Return the samples of a split, sorted by key; an empty list if the data set has none there.
+
+        Raises
+        ------
+        ShardError
+            if `split` is not `train`, `val` or `test`.
+        """
+        if split not in SPLITS:
+            raise ShardError(f"{split!r} is not a split; choose one of {', '.join(SPLITS)}")
+        return [entry for entry in self._entries if entry.split == split]
+
+    def read(self, entry: Entry) -> Sample:
+        """Read, verify and decode one sample.
+
+        Raises
+        ------
+        ShardError
+            if the shard is missing, cut short or altered.
+        """
+        members = self.read_members(entry)
+        where = f"{self.folder / entry.shard}, sample {entry.key}"
+        try:
+            flash, studio = (decode_rgb(members[name], f"{where}.{name}") for name in ("flash.png", "studio.png"))
+            return Sample(entry.key, flash, studio, json.loads(members["json"]))
+        except (PictureError, ValueError) as error:
+            raise ShardError(f"{where} was stored damaged ({error}); remove the folder and run build-dataset again") from error
+
+    def read_members(self, entry: Entry) -> dict[str, bytes]:
+        """Return the encoded members of one sample, by name, verified; errors as `read`."""
+        path = self.folder / entry.shard
+        where = f"{path}, sample {entry.key},"
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise ShardError(f"{where} cannot be read ({error.strerror}); {_MEND}") from error
+        try:
+            contents = {name: os.pread(descriptor, member.size, member.offset) for name, member in entry.members.items()}
+        except OSError as error:
+            raise ShardError(f"{where} cannot be read ({error.strerror}); check the disk") from error
+        finally:
+            os.close(descriptor)
+        for name, member in entry.members.items():
+            if len(contents[name]) != member.size:
+                raise ShardError(f"{where} is cut short: {name} is incomplete; {_MEND}")
+            if hashlib.sha256(contents[name]).hexdigest() != member.sha256:
+                raise ShardError(f"{where} is altered: {name} does not match its checksum; {_MEND}")
+        return contents
+
+
+def open_shards(folder: Path) -> ShardSet:
+    """Open a data set, checking the index's checksum and that every shard is there with its full size.
+
+    Contents of shards are verified when they are read.
+
+    Raises
+    ------
+    ShardError
+        if there is no data set, its version is unknown, or a shard is missing or cut short.
+    """
+    manifest = read_manifest(folder)
+    try:
+        for name, facts in manifest["shards"].items():
+            _check_shard(folder / name, int(facts["size_bytes"]))
+        entries = tuple(_read_index(folder / INDEX_FILE, manifest))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{folder / DATASET_FILE} is damaged ({error!r}); {_MEND}") from error
+    return ShardSet(folder, manifest, entries)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the content of a data set's `dataset.json`.
+
+    Raises
+    ------
+    ShardError
+        if the folder holds no data set, or one of an unknown format version.
+    """
+    path = folder / DATASET_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ShardError(f"{folder} holds no finished data set ({DATASET_FILE} is missing); run build-dataset") from None
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{path} is damaged ({error}); {_MEND}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != SHARD_FORMAT:
+        raise ShardError(f"{path} has format {found}, this program reads {SHARD_FORMAT}; update deepflash")
+    return dict(manifest)
+
+
+def is_unaugmented(info: Mapping[str, Any]) -> bool:
+    """Tell whether a sample shows the photograph as taken: not rotated, wide frame, not mirrored.
+
+    `info` is that of an `Entry` or of a `Sample`. Only such samples are used for evaluation.
+
+    >>> is_unaugmented({"variant": {"angle_deg": 0, "frame": "wide", "mirrored": True}})
+    False
+    """
+    return bool(info["variant"] == UNAUGMENTED)
+
+
+def encode_sample(flash: Picture, studio: Picture, info: Mapping[str, Any]) -> dict[str, bytes]:
+    """Encode a sample's members: two PNGs without metadata, and canonical JSON (the same info, the same bytes)."""
+    text = json.dumps(info, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return dict(zip(MEMBERS, (encode(flash, ".png"), encode(studio, ".png"), text.encode()), strict=True))
+
+
+def write_sample(file: IO[bytes], key: str, members: Mapping[str, bytes]) -> dict[str, Member]:
+    """Append a sample to a tar that is being written at the end of `file`; return where its members stand.
+
+    The same members give the same bytes on every machine: no times, owners or modes of this one are kept.
+
+    Raises
+    ------
+    ShardError
+        if `key` holds anything but letters, digits, `_`, `+` and `-`, or is longer than 89.
+    """
+    if not _KEY.fullmatch(key):
+        raise ShardError(f"{key!r} cannot name a sample; use at most 89 letters, digits, '_', '+' or '-'")
+    places = {}
+    for name in MEMBERS:
+        content = members[name]
+        header = tarfile.TarInfo(f"{key}.{name}")
+        header.size = len(content)
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        places[name] = Member(file.tell(), len(content), hashlib.sha256(content).hexdigest())
+        file.write(content + bytes(-len(content) % tarfile.BLOCKSIZE))
+    return places
+
+
+def end_tar(file: IO[bytes]) -> None:
+    """Write the two empty blocks that end a tar."""
+    file.write(bytes(2 * tarfile.BLOCKSIZE))
+
+
+def iter_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield key and members of every sample of a tar, in order.
+
+    Raises
+    ------
+    ShardError
+        if the file is not a whole tar of samples.
+    """
+    try:
+        with tarfile.open(path, "r:") as tar:
+            members: dict[str, bytes] = {}
+            for header in tar:
+                key, _, name = header.name.partition(".")
+                content = tar.extractfile(header)
+                if content is None or name != MEMBERS[len(members)]:
+                    raise ShardError(f"{path} holds {header.name}, which is no member of a sample")
+                members[name] = content.read()
+                if len(members) == len(MEMBERS):
+                    yield key, members
+                    members = {}
+    except (OSError, tarfile.TarError) as error:
+        raise ShardError(f"{path} is not a whole tar file ({error}); {_MEND}") from error
+    if members:
+        raise ShardError(f"{path} ends in the middle of sample {key}; {_MEND}")
+
+
+class ShardWriter(AbstractContextManager["ShardWriter"]):
+    """Writes a data set; nothing counts before `commit`.
+
+    Samples of a split are added in the order of their keys; splits may alternate. Shards appear whole, one by one,
+    under their final names; `commit` removes what an earlier, unfinished attempt left beside them.
+
+    >>> writer = ShardWriter(Path("shards"))                                                  # doctest: +SKIP
+    >>> with writer:                                                                          # doctest: +SKIP
+    ...     writer.add("train", "S001-a-01+00", encode_sample(flash, studio, info))
+    ...     writer.commit({"size": 512})
+
+    Parameters
+    ----------
+    folder
+        Where the data set shall stand.
+    target_bytes
+        A shard is closed before the sample that would make it larger than this.
+
+    Raises
+    ------
+    ShardError
+        if `folder` holds a finished data set: it is never changed in place.
+    """
+
+    def __init__(self, folder: Path, *, target_bytes: int = TARGET_BYTES) -> None:
+        if (folder / DATASET_FILE).exists():
+            raise ShardError(f"{folder} holds a data set already; give an empty folder, or remove it first")
+        self._folder = folder
+        self._target_bytes = target_bytes
+        self._open: dict[str, _OpenShard] = {}
+        self._last_key: dict[str, str] = {}
+        self._entries: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+        self._shards: dict[str, dict[str, Any]] = {}
+
+    def add(self, split: str, key: str, members: Mapping[str, bytes]) -> None:
+        """Append a sample, as `encode_sample` made it, to a split.
+
+        Raises
+        ------
+        ShardError
+            if the key is not a key (see `write_sample`), or not greater than the last one of its split.
+        """
+        if key <= self._last_key.get(split, ""):
+            raise ShardError(f"sample {key} comes after {self._last_key[split]}; add the samples of a split sorted by key")
+        info = json.loads(members["json"])
+        needed = sum(2 * tarfile.BLOCKSIZE + len(content) for content in members.values())
+        if split in self._open and self._open[split].size + needed > self._target_bytes:
+            self._close_shard(split)
+        if split not in self._open:
+            number = sum(name.startswith(f"{split}-") for name in self._shards)
+            self._open[split] = _OpenShard(self._folder / f"{split}-{number:06d}.tar")
+        shard = self._open[split]
+        places = shard.add(key, members)
+        essentials = {name: info[name] for name in ESSENTIALS if name in info}
+        self._entries[split].append(Entry(key, split, shard.path.name, essentials, places))
+        self._last_key[split] = key
+
+    def commit(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Close the shards and make them a data set.
+
+        Parameters
+        ----------
+        manifest
+            What `dataset.json` shall say beside the format version, counts and checksums; must hold `size`.
+
+        Returns
+        -------
+        dict
+            The content of `dataset.json`.
+        """
+        for split in list(self._open):
+            self._close_shard(split)
+        lines = [_index_line(entry) for split in SPLITS for entry in self._entries[split]]
+        index = "".join(lines).encode()
+        write_durably(self._folder / INDEX_FILE, index)
+        for path in self._folder.glob("*.tar"):
+            if _SHARD.fullmatch(path.name) and path.name not in self._shards:
+                path.unlink()
+        content = {
+            "format": SHARD_FORMAT,
+            **manifest,
+            "counts": {split: _count(self._entries[split]) for split in SPLITS},
+            "index": {"sha256": hashlib.sha256(index).hexdigest(), "samples": len(lines)},
+            "shards": dict(sorted(self._shards.items())),
+        }
+        write_json(self._folder / DATASET_FILE, content)
+        return content
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for shard in self._open.values():
+            shard.discard()
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _close_shard(self, split: str) -> None:
+        shard = self._open.pop(split)
+        self._shards[shard.path.name] = shard.close()
+
+
+class _OpenShard:
+    """A tar being written; it appears at `path` when it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.samples = 0
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(durable_file(path))
+
+    def add(self, key: str, members: Mapping[str, bytes]) -> dict[str, Member]:
+        places = write_sample(self._file, key, members)
+        self.size = self._file.tell()
+        self.samples += 1
+        return places
+
+    def close(self) -> dict[str, Any]:
+        end_tar(self._file)
+        self._stack.close()
+        return {"samples": self.samples, "size_bytes": self.path.stat().st_size, "sha256": sha256_of(self.path)}
+
+    def discard(self) -> None:
+        abandoned = InterruptedError(f"{self.path} was abandoned")
+        self._stack.__exit__(type(abandoned), abandoned, None)
+
+
+def _check_shard(path: Path, size_bytes: int) -> None:
+    if not _SHARD.fullmatch(path.name):
+        raise ShardError(f"{path.parent / DATASET_FILE} lists {path.name!r}, which is no shard; {_MEND}")
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise ShardError(f"{path} is missing; {_MEND}") from None
+    if found != size_bytes:
+        state = "cut short" if found < size_bytes else "altered"
+        raise ShardError(f"{path} is {state}: it has {found} bytes, {DATASET_FILE} says {size_bytes}; {_MEND}")
+
+
+def _read_index(path: Path, manifest: dict[str, Any]) -> Iterator[Entry]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read ({error.strerror}); {_MEND}") from error
+    if hashlib.sha256(content).hexdigest() != manifest["index"]["sha256"]:
+        raise ShardError(f"{path} is altered: it does not match the checksum in {DATASET_FILE}; {_MEND}")
+    for line in content.splitlines():
+        fields = json.loads(line)
+        members = {name: Member(**place) for name, place in fields.pop("members").items()}
+        yield Entry(**fields, members=members)
+
+
+def _index_line(entry: Entry) -> str:
+    return json.dumps(asdict(entry), separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _count(entries: list[Entry]) -> dict[str, int]:
+    named = {name: {entry.info[name] for entry in entries if name in entry.info} for name in ("pair_id", "subject")}
+    return {"samples": len(entries), "pairs": len(named["pair_id"]), "subjects": len(named["subject"])}
