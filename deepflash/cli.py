@@ -279,7 +279,9 @@ def train_command(shards: Path, run: Path, recipe: str, as_json: bool) -> None:
 @cli.command("evaluate")
 @click.argument("run", type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
+)
 @json_option
 def evaluate_command(run: Path, shards: Path, split: str, as_json: bool) -> None:
     """Measure RUN on a split of SHARDS, beside the flash picture itself as baseline."""

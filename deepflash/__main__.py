@@ -1,0 +1,5 @@
+"""Run the command line: `python -m deepflash`."""
+
+from deepflash.cli import main
+
+main()
