@@ -1,0 +1,201 @@
+"""Registration of the studio photograph onto the flash photograph: one affine map, although the light is different.
+
+Convention
+----------
+Pixel (0, 0) is the centre of the top-left pixel, x to the right, y down. The (2, 3) matrix `moving_from_fixed`
+maps **fixed (flash) pixel coordinates to moving (studio) pixel coordinates**:
+
+    [x_studio, y_studio] = moving_from_fixed @ [x_flash, y_flash, 1]
+
+This is what SimpleITK's transform gives when both pictures have spacing 1 and origin 0, and what
+`cv2.warpAffine(studio, moving_from_fixed, size, flags=INTERPOLATION | cv2.WARP_INVERSE_MAP)` needs to lay the
+studio photograph on the flash photograph.
+
+Method
+------
+1. Candidates for a start: the identity, the face's position and size in both pictures, phase correlation.
+2. `mattes`: Mattes mutual information of gradient magnitudes, coarse to fine, on the face.
+3. `refined`: robust Lucas-Kanade on gradients, then small tiles and a robust fit, each kept only where the
+   pictures agree better after it than before.
+
+The pictures' agreement (correlation of gradients on the face) also is compared with that of leaving the pair as
+it is, so that the answer is never worse than none by its own measure.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepflash.align import frame, light, refinement
+from deepflash.align.frame import Affine, Level
+from deepflash.align.mattes import maximise_mutual_information
+from deepflash.errors import AlignError
+from deepflash.pairs import Face
+from deepflash.pictures import Picture
+
+MATTES_WIDTHS_PX = (195, 390, 780)
+REFINEMENT_WIDTHS_PX = (520, 1040)
+TILES_WIDTH_PX = 1560
+
+MIN_SIDE_PX = 64
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The map from the flash to the studio photograph; see the module's convention.
+
+    Attributes
+    ----------
+    moving_from_fixed
+        (2, 3) `float64`, in full-resolution pixels of the pictures given.
+    method
+        `mattes`, `mattes+refined`, or `identity` where nothing agreed better than leaving the pair as it is.
+    metric, metric_before
+        Correlation of the gradients on the face, after and before, -1 to 1.
+    tiles
+        Number of small tiles that agree with the map.
+    """
+
+    moving_from_fixed: NDArray[np.float64]
+    method: str
+    metric: float
+    metric_before: float
+    tiles: int
+
+
+def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving_face: Face | None) -> Registration:
+    """Find the affine map that takes a point of the flash picture to the same point of the studio picture.
+
+    Parameters
+    ----------
+    fixed, moving
+        The flash and the studio picture, equal in size, (H, W, 3) RGB or (H, W) grey `uint8`. Copies of 1560 px
+        in width serve as well as the full photographs.
+    fixed_face, moving_face
+        The subject's face in each, in pixels of the pictures given. Where only one is known it serves for both;
+        without any, the middle of the picture is registered.
+
+    Returns
+    -------
+    Registration
+        The same on every run.
+
+    Raises
+    ------
+    AlignError
+        if the pictures differ in size or are too small.
+    """
+    if fixed.shape[:2] != moving.shape[:2]:
+        sizes = " and ".join(f"{picture.shape[1]} x {picture.shape[0]}" for picture in (fixed, moving))
+        raise AlignError(f"the flash and the studio picture have {sizes} pixels; both must come from one camera setting")
+    if min(fixed.shape[:2]) < MIN_SIDE_PX:
+        raise AlignError(f"pictures of {fixed.shape[1]} x {fixed.shape[0]} pixels are too small; {MIN_SIDE_PX} are needed")
+    couple = _Couple(_gray(fixed), _gray(moving), _face_box(fixed_face or moving_face, fixed.shape[1], fixed.shape[0]))
+    candidates = [("identity", frame.IDENTITY)]
+    start = _best_start(couple, fixed_face, moving_face)
+    coarse = _mattes(couple, start)
+    candidates.append(("mattes", coarse))
+    refined, tiles = _refined(couple, coarse)
+    candidates.append(("mattes+refined", refined))
+    agreements = [couple.agreement(affine) for _, affine in candidates]
+    best = int(np.argmax(agreements))
+    method, affine = candidates[best]
+    return Registration(frame.in_pixels(affine, fixed.shape[1]), method, agreements[best], agreements[0], tiles)
+
+
+class _Couple:
+    """Both pictures, their gradients at each width as they are asked for, and where the face is."""
+
+    def __init__(self, fixed: Picture, moving: Picture, box: tuple[float, float, float, float]) -> None:
+        self.fixed, self.moving, self.box = fixed, moving, box
+        left, top, right, bottom = box
+        reach = 0.12  # of the width: 3 % of motion, 4 degrees and 3 % of scale, and some
+        self.region = (left - reach, top - reach, right + reach, bottom + reach)
+        self._cache: dict[tuple[int, float], tuple[Level, Level, NDArray[np.bool_]]] = {}
+
+    def at(self, width: int, sigma_px: float) -> tuple[Level, Level, NDArray[np.bool_]]:
+        """Return the gradients of both and the mask of the face."""
+        key = (width, sigma_px)
+        if key not in self._cache:
+            fixed = light.gradients(frame.reduced(self.fixed, width).crop(self.region), sigma_px)
+            moving = light.gradients(frame.reduced(self.moving, width).crop(self.region), sigma_px)
+            self._cache[key] = (fixed, moving, _ellipse(fixed, self.box))
+        return self._cache[key]
+
+    def agreement(self, affine: Affine) -> float:
+        fixed, moving, mask = self.at(1040, 2.0)
+        warped = frame.warp(moving, affine, fixed) @ affine[:, :2].astype(np.float32)
+        return light.correlation(fixed.plane, warped, mask)
+
+
+def _gray(picture: Picture) -> Picture:
+    return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _face_box(face: Face | None, width: int, height: int) -> tuple[float, float, float, float]:
+    if face is None:
+        return (0.2, 0.2 * height / width, 0.8, 0.8 * height / width)
+    left, top, right, bottom = ((edge + 0.5) / width for edge in face.box)
+    across, down = 0.05 * (right - left), 0.1 * (bottom - top)
+    return (left - across, top - down, right + across, bottom + down)
+
+
+def _ellipse(level: Level, box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    height, width = level.plane.shape[:2]
+    to_frame = level.frame_from_pixel
+    u = (np.arange(width) * to_frame[0, 0] + to_frame[0, 2] - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2
+    v = (np.arange(height) * to_frame[1, 1] + to_frame[1, 2] - (box[1] + box[3]) / 2) / (box[3] - box[1]) * 2
+    return np.asarray(u[None, :] ** 2 + v[:, None] ** 2 <= 1)
+
+
+def _best_start(couple: _Couple, fixed_face: Face | None, moving_face: Face | None) -> Affine:
+    fixed, moving, mask = couple.at(MATTES_WIDTHS_PX[0], 2.0)
+    starts = [frame.IDENTITY, _phase_shift(light.magnitude(fixed), light.magnitude(moving))]
+    if fixed_face and moving_face:
+        starts.append(_face_shift(fixed_face, moving_face, couple.fixed.shape[1]))
+    fixed, moving = light.magnitude(fixed), light.magnitude(moving)
+    return max(starts, key=lambda start: light.correlation(fixed.plane, frame.warp(moving, start, fixed), mask))
+
+
+def _phase_shift(fixed: Level, moving: Level) -> Affine:
+    window = cv2.createHanningWindow(fixed.plane.shape[1::-1], cv2.CV_32F)
+    (dx, dy), _ = cv2.phaseCorrelate(fixed.plane, moving.plane, window)
+    return np.array([[1.0, 0.0, dx * fixed.spacing[0]], [0.0, 1.0, dy * fixed.spacing[1]]])
+
+
+def _face_shift(fixed_face: Face, moving_face: Face, width: int) -> Affine:
+    shift = (_middle(moving_face) - _middle(fixed_face)) / width
+    return np.column_stack([np.eye(2), shift])
+
+
+def _middle(face: Face) -> NDArray[np.float64]:
+    points = [point for name, group in sorted(face.landmarks.items()) if "eye" in name for point in group]
+    left, top, right, bottom = face.box
+    return np.asarray(np.mean(points, axis=0) if points else [(left + right) / 2, (top + bottom) / 2], dtype=np.float64)
+
+
+def _mattes(couple: _Couple, start: Affine) -> Affine:
+    affine = start
+    for width, step in zip(MATTES_WIDTHS_PX, (0.02, 0.006, 0.002), strict=True):
+        fixed, moving, mask = couple.at(width, 1.5)
+        found = maximise_mutual_information(light.magnitude(fixed), light.magnitude(moving), mask, affine, step=step)
+        if found is not None:
+            affine = found
+    return affine
+
+
+def _refined(couple: _Couple, start: Affine) -> tuple[Affine, int]:
+    affine = start
+    for width in REFINEMENT_WIDTHS_PX:
+        fixed, moving, mask = couple.at(width, 2.0)
+        found = refinement.lucas_kanade(fixed, moving, mask, affine)
+        if found is not None:
+            affine = found
+    fixed, moving, mask = couple.at(TILES_WIDTH_PX, 1.5)
+    points, found_points, scores = refinement.match_tiles(fixed, moving, mask, affine, tile_px=48, reach_px=10)
+    fit = refinement.fit_affine(points, found_points, scores)
+    if fit is None:
+        return affine, 0
+    return fit[0], int((fit[1] > 0.3).sum())
