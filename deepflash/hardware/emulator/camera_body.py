@@ -1,0 +1,280 @@
+"""An emulated PTP/IP camera: a process that libgphoto2 reaches as `ptpip:127.0.0.1:PORT:PORT`.
+
+    python -m deepflash.hardware.emulator.camera_body --folder STUDIO --sitter '{"subject": "S001"}' --size 3120x4160 --seed 0
+
+The folder holds `lamps.jsonl` (read: what the relay board switched, and so how bright the lamps were),
+`camera.jsonl` (every operation of the protocol), `truth.jsonl` (the ground truth of each exposure, for tests and
+benchmarks only), `card/` (the memory card) and `camera.port` (the port, written when the camera is ready).
+
+An exposure is taken at once, whatever is still being developed, and developed afterwards in the darkroom, in order;
+then come ObjectAdded and CaptureComplete. The process ends when its standard input does.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import os
+import queue
+import re
+import socket
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deepflash.errors import DeepflashError, HardwareError
+from deepflash.files import write_durably
+from deepflash.hardware.emulator.camera_card import Card, handle_of, picture_name
+from deepflash.hardware.emulator.camera_properties import FULL_LIGHT_EXPOSURE_S, MODEL, FlashMode, Settings
+from deepflash.hardware.emulator.camera_session import CameraSession, Refusal
+from deepflash.hardware.emulator.darkroom import Darkroom, Developed, Latent, Render
+from deepflash.hardware.emulator.journal import Journal, read_journal
+from deepflash.hardware.emulator.lamps import lamp_light
+from deepflash.hardware.emulator.ptp import EventCode, ResponseCode
+from deepflash.hardware.emulator.responder import Responder
+
+PORT_FILE = "camera.port"
+SHUTTER_LAG_S = 0.02  # from InitiateCapture to the shutter's opening; always the same
+LAMP_CHANNEL = 1  # all lamps hang on the board's first relay
+LAMP_RISE_S = 0.05
+LAMP_DECAY_S = 0.08
+DARK = 0.1  # with less light than this the automatic flash fires
+BUFFER_SHOTS = 8  # exposures that wait for development; one more and the camera is busy
+CARD_BYTES = 32 * 10**9
+_LOG_LATE_S = 0.02  # the relay board may write a switching down this much after its time
+_RESERVED_BYTES = 8_000_000  # the card counts as full when the next picture might not fit
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The moment of a shot and the settings that held at it; times in seconds of CLOCK_MONOTONIC."""
+
+    shot: int
+    transaction: int
+    start_s: float
+    duration_s: float
+    flash_mode: FlashMode
+    clock: datetime
+
+
+class CameraBody:
+    """The camera behind the protocol: shutter, settings, card, and the queue of exposures to develop.
+
+    Parameters
+    ----------
+    folder
+        The emulated studio's folder.
+    size
+        Width and height of the pictures, in pixels.
+    darkroom
+        Where exposures become pictures.
+    announce
+        Sends an event: code, transaction, parameters.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size: tuple[int, int],
+        serial_number: str,
+        card_bytes: int,
+        darkroom: Darkroom,
+        announce: Callable[..., None],
+    ) -> None:
+        self.card = Card(folder / "card", capacity_bytes=card_bytes)
+        self.settings = Settings(size)
+        self.serial_number = serial_number
+        self._lamps = folder / "lamps.jsonl"
+        self._truth = Journal(folder / "truth.jsonl")
+        self._darkroom = darkroom
+        self._announce = announce
+        self._exposures: queue.Queue[Exposure] = queue.Queue(BUFFER_SHOTS)
+        self._shots = itertools.count(1 + max([self.card.newest_shot, *_shots_in(self._truth.path)]))
+        self._shutter_closes_s = 0.0
+
+    def press_shutter(self, transaction: int) -> None:
+        """Take an exposure now. Faults of the shutter (issue: chaos) belong here.
+
+        Raises
+        ------
+        Refusal
+            busy while the shutter is open or the buffer full; store full when the card cannot take another picture.
+        """
+        now_s = time.monotonic()
+        if now_s < self._shutter_closes_s or self._exposures.full():
+            raise Refusal(ResponseCode.DEVICE_BUSY)
+        if self.card.free_bytes < _RESERVED_BYTES * (1 + self._exposures.qsize()):
+            raise Refusal(ResponseCode.STORE_FULL)
+        start_s, duration_s = now_s + SHUTTER_LAG_S, self.settings.exposure_s
+        self._shutter_closes_s = start_s + duration_s
+        shot = next(self._shots)
+        mode, clock = self.settings.flash_mode, self.settings.clock
+        self._exposures.put(Exposure(shot, transaction, start_s, duration_s, mode, clock))
+
+    def develop_forever(self) -> None:
+        """Develop exposures as they come: picture on the card, truth in the journal, then the events."""
+        self._darkroom.wait_until_ready()
+        while True:
+            exposure = self._exposures.get()
+            _sleep_until(exposure.start_s + exposure.duration_s + _LOG_LATE_S)
+            latent = _latent(exposure, _switchings(self._lamps))
+            developed = self._darkroom.develop(latent)
+            handle = self.card.store(exposure.shot, developed.jpeg)
+            self._truth.append(_truth_line(exposure, latent, developed))
+            self._announce(EventCode.OBJECT_ADDED, exposure.transaction, handle)
+            self._announce(EventCode.CAPTURE_COMPLETE, exposure.transaction)
+
+
+def serve_camera(
+    folder: Path, load_render: Callable[[], Render], *, size: tuple[int, int], seed: int, card_bytes: int = CARD_BYTES
+) -> int:
+    """Run a camera in `folder` until standard input ends; return the exit code.
+
+    Parameters
+    ----------
+    load_render
+        Called in the darkroom's own (spawned) process, so it must be picklable; returns the function that renders.
+    size
+        Width and height of the pictures, in pixels.
+    seed
+        Decides the serial number; the scene has its own use of it.
+    """
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    journal = Journal(folder / "camera.jsonl")
+    serial_number = f"DF{seed:08d}"
+    body = CameraBody(
+        folder,
+        size=size,
+        serial_number=serial_number,
+        card_bytes=card_bytes,
+        darkroom=Darkroom(load_render),
+        announce=lambda *event: responder.announce(*event),  # noqa: PLW0108 - the responder is made from the body
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        responder = Responder(
+            listener,
+            guid=uuid.uuid5(uuid.NAMESPACE_DNS, serial_number).bytes,
+            name=MODEL,
+            open_session=lambda: CameraSession(body, journal, time.monotonic),
+        )
+        threading.Thread(target=_or_die, args=(body.develop_forever,), daemon=True).start()
+        write_durably(folder / PORT_FILE, f"{listener.getsockname()[1]}\n")
+        responder.serve_forever()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Photograph the sitter named on the command line; return the exit code."""
+    options = _parse(arguments)
+    load_render = functools.partial(load_scene, options.sitter, options.size, options.seed)
+    try:
+        _check_sitter(options.sitter)
+        return serve_camera(options.folder, load_render, size=options.size, seed=options.seed, card_bytes=options.card_bytes)
+    except DeepflashError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def load_scene(sitter: dict[str, Any], size: tuple[int, int], seed: int) -> Render:
+    """Prepare the scene with its sitter; return what renders it."""
+    from deepflash.hardware.emulator.scene import Scene  # noqa: PLC0415 - seconds, which only the darkroom has
+    from deepflash.hardware.emulator.sitters import SitterChoice, load_sitter  # noqa: PLC0415
+
+    scene = Scene(load_sitter(SitterChoice(**sitter)), size, seed)
+    return scene.render
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="camera_body", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="the emulated studio's folder")
+    parser.add_argument("--sitter", type=json.loads, required=True, help='a SitterChoice as JSON, such as {"subject": "S001"}')
+    parser.add_argument("--size", type=_size, default=(3120, 4160), help="WIDTHxHEIGHT in pixels (default 3120x4160)")
+    parser.add_argument("--seed", type=int, default=0, help="decides the scene's random motion and the serial number")
+    parser.add_argument("--card-bytes", type=int, default=CARD_BYTES, help="what the memory card holds (default 32 GB)")
+    return parser.parse_args(arguments)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 3120x4160")
+    return int(match[1]), int(match[2])
+
+
+def _check_sitter(sitter: dict[str, Any]) -> None:
+    """Refuse at once what needs no loading to be seen as wrong; the rest the darkroom finds out."""
+    folder = sitter.get("folder")
+    if folder is not None and not Path(folder).is_dir():
+        raise HardwareError(f"{folder} is not a folder of portraits; name one, or leave it out for the built-in sitters")
+
+
+def _latent(exposure: Exposure, switchings: list[tuple[float, bool]]) -> Latent:
+    mean = lamp_light(switchings, exposure.start_s, exposure.duration_s, rise_s=LAMP_RISE_S, decay_s=LAMP_DECAY_S)
+    light = mean * exposure.duration_s / FULL_LIGHT_EXPOSURE_S
+    mode = exposure.flash_mode
+    flash = mode == FlashMode.FILL or (mode == FlashMode.AUTOMATIC and light < DARK)
+    return Latent(exposure.shot, exposure.clock, exposure.duration_s, mode, flash, light)
+
+
+def _switchings(path: Path) -> list[tuple[float, bool]]:
+    """Return (time, on) of the lamps since the board last came up, as its log has them."""
+    switchings: list[tuple[float, bool]] = []
+    for record in read_journal(path):
+        if record["channel"] == LAMP_CHANNEL:
+            if record["cause"] == "power" and switchings and record["at_s"] < switchings[-1][0]:
+                switchings.clear()  # the machine was restarted, and its clock with it
+            switchings.append((record["at_s"], record["on"]))
+    return switchings
+
+
+def _truth_line(exposure: Exposure, latent: Latent, developed: Developed) -> dict[str, Any]:
+    return {
+        "shot": exposure.shot,
+        "object": picture_name(exposure.shot),
+        "handle": handle_of(exposure.shot),
+        "exposure_s": exposure.start_s,
+        "duration_s": exposure.duration_s,
+        "lamp_light": latent.lamp_light,
+        "flash": latent.flash,
+        **developed.truth,
+    }
+
+
+def _shots_in(truth: Path) -> list[int]:
+    return [record["shot"] for record in read_journal(truth)]
+
+
+def _sleep_until(at_s: float) -> None:
+    time.sleep(max(0.0, at_s - time.monotonic()))
+
+
+def _or_die(run: Callable[[], None]) -> None:
+    """Run a thread's function; if it raises, the whole camera ends, with the reason on standard error."""
+    try:
+        run()
+    except DeepflashError as error:
+        sys.stderr.write(f"{error}\n")
+    except Exception:  # noqa: BLE001 - not swallowed: the process ends on it
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _end_with_standard_input() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(0)  # like a camera whose battery is pulled; files on the card are written atomically
+
+
+if __name__ == "__main__":
+    sys.exit(main())

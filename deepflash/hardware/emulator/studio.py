@@ -1,0 +1,138 @@
+"""The emulated studio: a relay board on a pty and a PTP/IP camera on loopback, started and ended together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepflash.errors import HardwareError
+from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, PORT_FILE, SHUTTER_LAG_S
+from deepflash.hardware.rig import Rig
+
+if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkroom's process needs
+    from deepflash.hardware.emulator.sitters import SitterChoice
+
+START_DEADLINE_S = 20.0  # generous: a busy machine; ready is normal within a second
+END_DEADLINE_S = 4.0  # longer than the board waits for its lamps to be switched off
+_POLL_S = 0.01
+
+
+@contextmanager
+def emulated_studio(
+    folder: Path, sitter: "SitterChoice", *, size: tuple[int, int] = (3120, 4160), seed: int = 0
+) -> Iterator[Rig]:
+    """Start an emulated studio with a sitter in it; yield the rig to photograph with; end it when the block ends.
+
+    Both devices are processes of their own. They end also if this process is killed, and the same call on the same
+    folder goes on with the memory card and the logs that it finds there.
+
+    Parameters
+    ----------
+    folder
+        Gets `lamps.jsonl`, `camera.jsonl`, `truth.jsonl` (see `relay_board` and `camera_body`), `card/`, and
+        what the processes said on standard error in `relay_board.err` and `camera_body.err`.
+    sitter
+        Who is photographed.
+    size
+        Width and height of the pictures in pixels.
+    seed
+        Decides the scene's random motion.
+
+    Raises
+    ------
+    HardwareError
+        if a device does not come up, or the camera ended by itself while the block failed; the sentence
+        holds the device's last words.
+    """
+    options = ["--sitter", _as_json(sitter), "--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+    folder = folder.resolve()
+    command = [*_module("camera_body"), "--folder", str(folder), *options]
+    with studio_with_camera(folder, command) as rig:
+        yield rig
+
+
+@contextmanager
+def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[Rig]:
+    """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    link, port_file = folder / "relay", folder / PORT_FILE
+    for stale in (link, port_file):
+        stale.unlink(missing_ok=True)
+    board_command = [*_module("relay_board"), "--link", str(link), "--log", str(folder / "lamps.jsonl")]
+    with ExitStack() as running:
+        board = _Device("relay board", board_command, folder / "relay_board.err")
+        running.callback(board.end)
+        camera = _Device("camera", camera_command, folder / "camera_body.err")
+        running.callback(camera.end)
+        board.wait_until(link.exists)
+        camera.wait_until(port_file.exists)
+        port = int(port_file.read_text())
+        try:
+            yield Rig(str(link), f"ptpip:127.0.0.1:{port}:{port}", relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S)
+        except HardwareError as error:
+            raise _explained(error, camera) from error
+
+
+class _Device:
+    """An emulator's process, which lives until its standard input ends."""
+
+    def __init__(self, name: str, command: Sequence[str], errors_file: Path) -> None:
+        self._name = name
+        self._errors = errors_file
+        with errors_file.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for the session; it still needs the devices to end in good order
+            )
+
+    @property
+    def has_failed(self) -> bool:
+        return self._process.poll() not in (None, 0)
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until the device is ready; HardwareError if it ends or takes too long."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not is_ready():
+            if self._process.poll() is not None:
+                raise HardwareError(self.last_words())
+            if time.monotonic() > deadline:
+                raise HardwareError(f"the emulated {self._name} was not ready within {START_DEADLINE_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def last_words(self) -> str:
+        """Say that the device ended, and what it said last."""
+        lines = self._errors.read_text(errors="replace").strip().splitlines()
+        words = " / ".join(lines[-3:]) or f"exit code {self._process.returncode}"
+        return f"the emulated {self._name} ended by itself: {words}"
+
+    def end(self) -> None:
+        """End the device by its lifeline; kill it if it does not care."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _explained(error: HardwareError, camera: _Device) -> HardwareError:
+    return HardwareError(camera.last_words()) if camera.has_failed else error
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", f"{__package__}.{name}"]
+
+
+def _as_json(sitter: "SitterChoice") -> str:
+    return json.dumps(asdict(sitter), default=os.fspath)
