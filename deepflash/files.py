@@ -77,6 +77,13 @@ def durable_folder(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a folder below `parent` for work in progress; it is gone when the block ends, or at the next sweep."""
+    with tempfile.TemporaryDirectory(prefix=_temporary_prefix(), dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 def sweep_temporaries(root: Path) -> int:
     """Remove what killed processes of this machine left below `root`; return how many were removed.
 

@@ -1,0 +1,140 @@
+"""Instant checks of a take, before it is committed: each failed one is a sentence with what to do."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepflash.capture.sequence import Take, Times
+from deepflash.errors import PictureError
+from deepflash.hardware.lamps import Switching
+from deepflash.hardware.rig import Rig
+from deepflash.pictures import read_header
+
+_STUDIO_LIT = 40  # of 255, the brightness that 1 pixel in 10 must reach; unlit rooms stay below 20
+_FLASH_LIT = 25
+_CLIPPED = 250
+_WORKING_WIDTH = 1000
+_EXIF_IFD = 0x8769
+_EXIF_FLASH = 0x9209
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks found.
+
+    Attributes
+    ----------
+    reasons
+        Why the take is rejected, one sentence each; empty if it is good.
+    numbers
+        What was measured in each photograph: `sharpness` (variance of the Laplacian at 1000 px width),
+        `clipped` (fraction of pixels at 250 or more), `bright` (90th percentile of luma, 0 to 255).
+    """
+
+    reasons: tuple[str, ...]
+    numbers: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return not self.reasons
+
+
+def check_take(take: Take, rig: Rig) -> Verdict:
+    """Check a take's times, its relay log and its two photographs."""
+    reasons = [*_check_times(take.times, rig), *_check_lamps(take)]
+    try:
+        studio, flash = _decode(take.studio.path), _decode(take.flash.path)
+    except PictureError as error:
+        return Verdict((*reasons, f"{error}; take it again"))
+    numbers = {"studio": _measure(studio), "flash": _measure(flash)}
+    reasons += _check_sizes(take)
+    reasons += _check_light(numbers)
+    reasons += _check_exif(take)
+    return Verdict(tuple(reasons), numbers)
+
+
+def _check_times(times: Times, rig: Rig) -> Iterator[str]:
+    for what, measured_s, planned_s in (
+        ("the two exposures were", times.spacing_s, rig.spacing_s),
+        ("the camera's answers to the two triggers were", times.spacing_of_returns_s, rig.spacing_s),
+        ("lamps off and the flash exposure were", times.settle_s, rig.settle_s),
+    ):
+        if abs(measured_s - planned_s) > rig.tolerance_s:
+            yield (
+                f"{what} {measured_s * 1000:.0f} ms apart, planned are {planned_s * 1000:.0f} +/- "
+                f"{rig.tolerance_s * 1000:.0f} ms; take it again, and close other programs if it happens often"
+            )
+            return
+
+
+def _check_lamps(take: Take) -> Iterator[str]:
+    times = take.times
+    for switching in take.relay_log:
+        at_s = switching.at_s - times.t0_monotonic_s
+        if times.lamps_on_s < at_s < times.lamps_off_s and not switching.on:
+            yield f"the lamp guard switched the lamps off before the studio shot was over ({_why(switching)}); take it again"
+            return
+
+
+def _why(switching: Switching) -> str:
+    return "another command" if switching.why == "command" else switching.why
+
+
+def _check_sizes(take: Take) -> Iterator[str]:
+    studio, flash = read_header(take.studio.path), read_header(take.flash.path)
+    if (studio.width, studio.height) != (flash.width, flash.height):
+        yield (
+            f"the studio photograph has {studio.width} x {studio.height} pixels, the flash photograph {flash.width} x "
+            f"{flash.height}; lock the camera's picture size and orientation, and take it again"
+        )
+
+
+def _check_light(numbers: dict[str, dict[str, float]]) -> Iterator[str]:
+    if numbers["studio"]["bright"] < _STUDIO_LIT:
+        yield "the studio photograph is dark; check that the lamps light up and the camera's exposure, and take it again"
+    if numbers["flash"]["bright"] < _FLASH_LIT:
+        yield "the flash photograph is dark; check that the flash is up and charged, and take it again"
+
+
+def _check_exif(take: Take) -> Iterator[str]:
+    if _flash_fired(take.studio.path) is True:
+        yield "the flash fired in the studio photograph; set the camera's flash mode, and take it again"
+    if _flash_fired(take.flash.path) is False:
+        yield "the flash did not fire in the flash photograph; let it charge or switch it on, and take it again"
+
+
+def _flash_fired(path: Path) -> bool | None:
+    """Return what the EXIF says of the flash; None where it says nothing."""
+    with Image.open(path) as image:
+        value = image.getexif().get_ifd(_EXIF_IFD).get(_EXIF_FLASH)
+    return bool(value & 1) if isinstance(value, int) else None
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
+    """Decode wholly, strictly (OpenCV would fill a truncated JPEG with grey), to luma."""
+    read_header(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read_header has decided
+            with Image.open(path) as image:
+                image.load()
+                return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{path.name} does not decode ({error})") from error
+
+
+def _measure(luma: NDArray[np.uint8]) -> dict[str, float]:
+    height, width = luma.shape
+    scale = min(1.0, _WORKING_WIDTH / width)
+    small = cv2.resize(luma, (round(width * scale), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+    return {
+        "sharpness": round(float(cv2.Laplacian(small, cv2.CV_32F).var()), 2),
+        "clipped": round(float(np.mean(small >= _CLIPPED)), 5),
+        "bright": round(float(np.percentile(small, 90)), 1),
+    }

@@ -1,0 +1,204 @@
+"""The camera: the client of the camera worker."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from deepflash.errors import CameraError
+from deepflash.hardware.child import Child, ChildGoneError, ChildSilentError
+
+_CONNECT_LIMIT_S = 60.0  # above the sum of the worker's own limits, which come first
+_SHOOT_LIMIT_S = 30.0
+_DELETE_LIMIT_S = 15.0
+_SLOWEST_TRANSFER_S = 120.0
+_CLOSE_GRACE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One exposure to make.
+
+    Attributes
+    ----------
+    offset_s
+        When, after the first shot of the series.
+    flash
+        Whether the flash shall fire; ignored where the camera does not let it be set.
+    """
+
+    offset_s: float
+    flash: bool
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When the trigger call of a shot began and returned, on CLOCK_MONOTONIC."""
+
+    before_s: float
+    after_s: float
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A photograph: where it is on the camera's card, and the copy that has been fetched."""
+
+    folder: str
+    name: str
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class CameraFacts:
+    """What a camera says of itself when it is connected."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    flash_settable: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Camera:
+    """A camera in the care of a worker process; a context manager.
+
+    After any `CameraError` the connection is not to be trusted: call `reconnect` before the next shot.
+
+    Attributes
+    ----------
+    facts
+        What the camera said when it was last connected.
+    orphans
+        Photographs found on the card that belong to failed attempts, as (folder, name). They stay there.
+    """
+
+    def __init__(self, port: str, model: str) -> None:
+        self._port = port
+        self._model = model
+        self._worker: Child | None = None
+        self._known: set[tuple[str, str]] | None = None
+        self.facts = CameraFacts()
+        self.orphans: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Self:
+        self.reconnect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._drop_worker(_CLOSE_GRACE_S)
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id; None while there is none."""
+        return None if self._worker is None else self._worker.pid
+
+    def reconnect(self) -> None:
+        """Connect anew, with a new worker process, and take stock of the card.
+
+        Raises
+        ------
+        CameraError
+            if the camera cannot be found or does not answer.
+        """
+        self._drop_worker(_CLOSE_GRACE_S)
+        self._worker = Child("deepflash.hardware.camera_worker", [self._port, self._model])
+        found = self._answer(time.monotonic() + _CONNECT_LIMIT_S, "connecting")
+        versions = {name: found[name] for name in ("libgphoto2", "python-gphoto2")}
+        self.facts = CameraFacts(found["settings"], found["flash_settable"], versions)
+        card = {(folder, name) for folder, name in found["card"]}
+        if self._known is not None:
+            self.orphans += sorted(card - self._known)
+        self._known = card
+
+    def shoot(
+        self,
+        shots: Sequence[Shot],
+        *,
+        at_s: float,
+        folder: Path,
+        on_trigger: Callable[[int, Trigger], None],
+    ) -> list[CardFile]:
+        """Make a series of exposures, then fetch all photographs.
+
+        Parameters
+        ----------
+        shots
+            In the order of their offsets; the flash is set between them, which takes about 50 ms.
+        at_s
+            When the first is triggered, on CLOCK_MONOTONIC. If the camera is busy then, the first is
+            late and the others keep their distance from it.
+        folder
+            Where the photographs go, as `0.jpg`, `1.jpg`, ...
+        on_trigger
+            Called, in this thread, as soon as a shot has been triggered.
+
+        Returns
+        -------
+        list of CardFile
+            One for each shot, in order; sizes and JPEG markers have been checked.
+
+        Raises
+        ------
+        CameraError
+            if anything failed or more photographs appeared than shots; none of them is then to be used.
+        """
+        self._tell({"do": "shoot", "at_s": at_s, "shots": [asdict(shot) for shot in shots], "folder": str(folder.absolute())})
+        until_s = max(at_s, time.monotonic()) + shots[-1].offset_s + _SHOOT_LIMIT_S
+        try:
+            while (message := self._answer(until_s, "photographing"))["event"] == "triggered":
+                on_trigger(message["shot"], Trigger(message["before_s"], message["after_s"]))
+                if message["shot"] == len(shots) - 1:
+                    until_s = time.monotonic() + _SHOOT_LIMIT_S + _SLOWEST_TRANSFER_S
+        except BaseException:
+            self._drop_worker(0.0)  # what it may still say must not be taken for the next answer
+            raise
+        files = [CardFile(file["folder"], file["name"], Path(file["path"]), file["size_bytes"]) for file in message["files"]]
+        stray = {(folder_, name) for folder_, name in message["stray"]}
+        self.orphans += sorted(stray)
+        self._known = (self._known or set()) | stray | {(file.folder, file.name) for file in files}
+        return files
+
+    def delete(self, files: Sequence[CardFile]) -> None:
+        """Delete photographs from the card. Call it once they are safe elsewhere.
+
+        Raises
+        ------
+        CameraError
+            if one could not be deleted.
+        """
+        if not files:
+            return
+        paths = [(file.folder, file.name) for file in files]
+        self._tell({"do": "delete", "paths": paths})
+        self._answer(time.monotonic() + _DELETE_LIMIT_S * len(paths), "deleting from the card")
+        self._known = (self._known or set()) - set(paths)
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        if self._worker is None:
+            raise CameraError(f"the camera at {self._port} is not connected; connect it again")
+        try:
+            self._worker.send(command)
+        except ChildGoneError as error:
+            self._drop_worker(0.0)
+            raise CameraError(f"camera {self._port}: its worker process was lost ({error})") from error
+
+    def _answer(self, until_s: float, what: str) -> dict[str, Any]:
+        assert self._worker is not None
+        try:
+            message = self._worker.receive(until_s)
+        except ChildSilentError as error:
+            self._drop_worker(0.0)
+            raise CameraError(f"camera {self._port} did not answer when {what}; check it, its cable or network") from error
+        except ChildGoneError as error:
+            self._drop_worker(0.0)
+            raise CameraError(f"camera {self._port}: its worker process was lost when {what} ({error})") from error
+        if message["event"] == "failed":
+            self._drop_worker(_CLOSE_GRACE_S)
+            raise CameraError(f"camera {self._port}: {message['error']}")
+        return message
+
+    def _drop_worker(self, grace_s: float) -> None:
+        if self._worker is not None:
+            self._worker.close(grace_s)
+            self._worker = None

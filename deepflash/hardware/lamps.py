@@ -1,0 +1,219 @@
+"""The studio's lamps: the client of the lamp guard."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from deepflash.errors import RelayError
+from deepflash.hardware.child import Child, ChildGoneError, ChildSilentError
+from deepflash.hardware.rig import Rig
+
+_BEAT_EVERY_S = 0.1
+_SILENCE_LIMIT_S = 0.5  # a guard that has not answered a beat for so long is replaced
+_START_LIMIT_S = 10.0
+_ANSWER_LIMIT_S = 1.0
+_RESTART_EVERY_S = 0.3
+_CLOSE_GRACE_S = 3.0
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class Switching:
+    """One write to the relay board, as the guard logged it.
+
+    Attributes
+    ----------
+    at_s
+        CLOCK_MONOTONIC time at which the command had been written.
+    on
+        What the command asked for.
+    why
+        `command`, or the guard's own reason: `start`, `repeat`, `no beat`, `on for too long`, ...
+    frame
+        The bytes written, as hexadecimal text.
+    """
+
+    at_s: float
+    on: bool
+    why: str
+    frame: str
+
+
+class Lamps:
+    """The lamps of a rig, in the care of a guard process; a context manager that leaves them off.
+
+    A thread of this object beats for the guard and watches it: a guard that is killed or stopped is
+    replaced within a second, and a new guard's first act is to switch off.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._changed = threading.Condition()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._switchings: deque[Switching] = deque(maxlen=_REMEMBERED)
+        self._number = 0
+        self._fault = ""
+        self._guard: Child | None = None
+        self._closing = False
+        self._watch = threading.Thread(target=self._beat_and_watch, name="lamps", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._guard = self._start_guard()
+        self._watch.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let the guard switch off and end."""
+        with self._changed:
+            self._closing = True
+        self._watch.join()
+        if self._guard is not None:
+            self._guard.close(_CLOSE_GRACE_S)
+
+    @property
+    def guard_pid(self) -> int | None:
+        """The guard's process id; None while it is being replaced."""
+        guard = self._guard
+        return None if guard is None else guard.pid
+
+    def on(self) -> float:
+        """Switch the lamps on; return the CLOCK_MONOTONIC time of the serial write.
+
+        Raises
+        ------
+        RelayError
+            if the board or the guard fails; the lamps are then off or being switched off.
+        """
+        return self._ask("on")
+
+    def off(self) -> float:
+        """Switch the lamps off; return the CLOCK_MONOTONIC time of the serial write. Errors as `on`."""
+        return self._ask("off")
+
+    def wait_until_ready(self, limit_s: float = 5.0) -> None:
+        """Wait for a lost guard or board to be back, and switch the lamps off.
+
+        Raises
+        ------
+        RelayError
+            if it is not back in time.
+        """
+        until_s = time.monotonic() + limit_s
+        while True:
+            try:
+                self.off()
+                return
+            except RelayError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(_BEAT_EVERY_S)
+
+    def switchings(self, since_s: float) -> list[Switching]:
+        """Return what the guard has written to the board since `since_s` on CLOCK_MONOTONIC."""
+        with self._changed:
+            return [switching for switching in self._switchings if switching.at_s >= since_s]
+
+    def _ask(self, action: str) -> float:
+        with self._changed:
+            guard = self._guard
+            if guard is None:
+                raise RelayError(self._fault)
+            self._number += 1
+            number = self._number
+            try:
+                guard.send({"id": number, "do": action})
+            except ChildGoneError as error:
+                raise RelayError(f"the lamp guard has ended; a new one switches the lamps off ({error})") from error
+            answered = self._changed.wait_for(lambda: number in self._answers or self._guard is not guard, _ANSWER_LIMIT_S)
+            answer = self._answers.pop(number, None)
+        if answer is None:
+            what = "was lost" if answered else "did not answer"
+            raise RelayError(f"the lamp guard {what} when asked to switch {action}; a new one switches the lamps off")
+        if "error" in answer:
+            raise RelayError(answer["error"])
+        return float(answer["at_s"])
+
+    def _beat_and_watch(self) -> None:
+        heard_s = time.monotonic()
+        while not self._closing:
+            if self._guard is None:
+                self._restart_guard()
+                heard_s = time.monotonic()
+                continue
+            try:
+                heard_s = max(heard_s, self._beat_once(self._guard))
+                if time.monotonic() - heard_s > _SILENCE_LIMIT_S:
+                    raise ChildSilentError("the lamp guard did not answer its beat")
+            except (ChildGoneError, ChildSilentError) as error:
+                self._give_up_guard(str(error))
+
+    def _beat_once(self, guard: Child) -> float:
+        """Beat, then listen until the next beat is due; return when the guard was last heard."""
+        with self._changed:
+            guard.send({"do": "beat"})
+        until_s = time.monotonic() + _BEAT_EVERY_S
+        heard_s = 0.0
+        try:
+            while not self._closing:
+                self._hear(guard.receive(until_s))
+                heard_s = time.monotonic()
+        except ChildSilentError:
+            return heard_s
+        return heard_s
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        with self._changed:
+            if "id" in message:
+                self._answers[message["id"]] = message
+            elif message["event"] == "switched":
+                self._switchings.append(Switching(message["at_s"], message["on"], message["why"], message["bytes"]))
+            self._changed.notify_all()
+
+    def _start_guard(self) -> Child:
+        rig = self._rig
+        guard = Child(
+            "deepflash.hardware.lamp_guard",
+            [rig.relay_port, rig.relay_board, str(rig.relay_channel), str(rig.max_on_s)],
+        )
+        try:
+            self._await_ready(guard)
+        except (ChildGoneError, ChildSilentError) as error:
+            guard.kill()
+            raise RelayError(f"the lamp guard could not be started ({error})") from error
+        except RelayError:
+            guard.kill()
+            raise
+        return guard
+
+    def _await_ready(self, guard: Child) -> None:
+        until_s = time.monotonic() + _START_LIMIT_S
+        while True:
+            message = guard.receive(until_s)
+            if message["event"] == "ready":
+                return
+            if message["event"] == "failed":
+                raise RelayError(message["error"])
+            self._hear(message)
+
+    def _give_up_guard(self, reason: str) -> None:
+        with self._changed:
+            guard, self._guard = self._guard, None
+            self._fault = f"the lamp guard was lost ({reason}); a new one is being started and switches the lamps off"
+            self._changed.notify_all()
+        if guard is not None:
+            guard.kill()
+
+    def _restart_guard(self) -> None:
+        try:
+            guard = self._start_guard()
+        except RelayError as error:
+            with self._changed:
+                self._fault = str(error)
+            time.sleep(_RESTART_EVERY_S)  # until the board is back: the lamps may be on
+        else:
+            with self._changed:
+                self._guard = guard
+                self._changed.notify_all()
