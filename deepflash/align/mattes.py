@@ -1,5 +1,8 @@
 """Mattes mutual information, by SimpleITK: the robust, global step of the registration."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (SimpleITK's wrappers are untyped.)
+
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (the field's habit)
 from numpy.typing import NDArray

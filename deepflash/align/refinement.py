@@ -4,6 +4,8 @@ Highlights, cast shadows, eyelids and hair must be able to drop out, so each pix
 counts the less the worse it fits the map that the others agree on.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,11 @@ from deepflash.align.frame import Affine, Level, Plane, Points, apply, compose, 
 _LUCAS_KANADE_ITERATIONS = 25
 _SETTLED = 2e-6  # in the frame: 0.006 px at 13 megapixels
 _TUKEY = 4.685  # 95 % efficiency on normal residuals (Holland and Welsch 1977)
+
+_MIN_TILES = 12
+_MIN_SCORE = 0.4  # a tile that correlates less is not the same thing
+_FIT_ITERATIONS = 20
+_OUTLIER = 3.6  # times the median residual: 3 standard deviations of normal noise in two dimensions
 
 
 def lucas_kanade(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine) -> Affine | None:
@@ -55,55 +62,62 @@ def lucas_kanade(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Af
     return affine
 
 
-def match_tiles(
-    fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine, *, tile_px: int, reach_px: int
-) -> tuple[Points, Points, NDArray[np.float64]]:
-    """Match small tiles of the fixed picture in the moving one, near where `start` puts them.
+@dataclass(frozen=True)
+class Matches:
+    """Small tiles of the fixed picture found again in the moving one.
 
-    Returns
-    -------
-    points
-        (n, 2) centres of the tiles that match well, in the frame of the fixed picture.
-    found
-        (n, 2) where they are in the moving picture.
+    Attributes
+    ----------
+    points, found
+        (n, 2) centres of the tiles in the fixed picture, and where they are in the moving one, in the frame.
     scores
-        (n,) their normalised correlation.
+        (n,) their normalised correlation, 0 to 1.
     """
-    warped = warp(moving, start, fixed)
-    warped_image = warped @ start[:, :2].astype(np.float32)
+
+    points: Points
+    found: Points
+    scores: NDArray[np.float64]
+
+    def residuals(self, affine: Affine) -> NDArray[np.float64]:
+        """Return how far from where a (2, 3) map of the frame puts it each tile was found, (n,) in the frame."""
+        return np.asarray(np.linalg.norm(self.found - apply(affine, self.points), axis=1), dtype=np.float64)
+
+
+def match_tiles(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine, *, tile_px: int, reach_px: int) -> Matches:
+    """Look for small tiles of the fixed gradients in the moving ones, `reach_px` around where `start` puts them."""
+    image = warp(moving, start, fixed) @ start[:, :2].astype(np.float32)
     half, rim = tile_px // 2, tile_px // 2 + reach_px
     height, width = mask.shape
-    points, found, scores = [], [], []
+    centres, offsets, scores = [], [], []
     for y in range(rim, height - rim, half):
         for x in range(rim, width - rim, half):
             if not mask[y, x]:
                 continue
             tile = fixed.plane[y - half : y + half + 1, x - half : x + half + 1]
-            field = warped_image[y - rim : y + rim + 1, x - rim : x + rim + 1]
+            field = image[y - rim : y + rim + 1, x - rim : x + rim + 1]
             offset, score = _best_offset(tile, field, reach_px)
             if offset is not None:
-                points.append((x, y))
-                found.append((x + offset[0], y + offset[1]))
+                centres.append((x, y))
+                offsets.append(offset)
                 scores.append(score)
-    if not points:
-        return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
-    to_frame = fixed.frame_from_pixel
-    return apply(to_frame, points), apply(start, apply(to_frame, found)), np.array(scores)
+    pixels = np.array(centres, dtype=np.float64).reshape(-1, 2)
+    found = apply(fixed.frame_from_pixel, pixels + np.array(offsets).reshape(-1, 2))
+    return Matches(apply(fixed.frame_from_pixel, pixels), apply(start, found), np.array(scores))
 
 
-def fit_affine(points: Points, found: Points, scores: NDArray[np.float64]) -> tuple[Affine, NDArray[np.float64]] | None:
-    """Fit an affine map to matched points, robustly; return it with the weight of each point, 0 to 1."""
-    if len(points) < 12:
+def fit_affine(matches: Matches) -> Affine | None:
+    """Fit an affine map to matched tiles, robustly; None from fewer than 12 of them."""
+    if len(matches.scores) < _MIN_TILES:
         return None
-    design = np.column_stack([points, np.ones(len(points))])
-    weights = scores.copy()
-    for _ in range(20):
+    design = np.column_stack([matches.points, np.ones(len(matches.points))])
+    weights = matches.scores
+    for _ in range(_FIT_ITERATIONS):
         root = np.sqrt(weights)[:, None]
-        solution = np.linalg.lstsq(design * root, found * root, rcond=None)[0]
-        distance = np.linalg.norm(found - design @ solution, axis=1)
-        scale = 1.2 * float(np.median(distance)) + 1e-9  # of a 2D normal distribution
-        weights = scores * np.clip(1 - (distance / (3.0 * scale)) ** 2, 0, None) ** 2
-    return np.ascontiguousarray(solution.T), weights
+        affine = np.linalg.lstsq(design * root, matches.found * root, rcond=None)[0].T
+        residuals = matches.residuals(affine)
+        limit = _OUTLIER * float(np.median(residuals)) + 1e-9
+        weights = matches.scores * np.clip(1 - (residuals / limit) ** 2, 0, None) ** 2
+    return np.ascontiguousarray(affine)
 
 
 def _jacobian(fixed: Level, mask: NDArray[np.bool_]) -> Plane:
@@ -126,7 +140,7 @@ def _tukey_weights(residual: Plane) -> Plane:
 def _best_offset(tile: Plane, field: Plane, reach_px: int) -> tuple[tuple[float, float] | None, float]:
     surface = cv2.matchTemplate(field, tile, cv2.TM_CCOEFF_NORMED)
     _, score, _, (column, row) = cv2.minMaxLoc(surface)
-    if score < 0.4 or not (0 < column < 2 * reach_px and 0 < row < 2 * reach_px):
+    if score < _MIN_SCORE or not (0 < column < 2 * reach_px and 0 < row < 2 * reach_px):
         return None, score
     x = column + _peak(*surface[row, column - 1 : column + 2]) - reach_px
     y = row + _peak(*surface[row - 1 : row + 2, column]) - reach_px

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from deepflash.align import frame, light, refinement
 from deepflash.align.frame import Affine, Level
 from deepflash.align.mattes import maximise_mutual_information
+from deepflash.align.refinement import Matches
 from deepflash.errors import AlignError
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
@@ -54,15 +55,15 @@ class Registration:
         `mattes`, `mattes+refined`, or `identity` where nothing agreed better than leaving the pair as it is.
     metric, metric_before
         Correlation of the gradients on the face, after and before, -1 to 1.
-    tiles
-        Number of small tiles that agree with the map.
+    matches
+        Small tiles of the face found again near where the map puts them, in the frame of `deepflash.align.frame`.
     """
 
     moving_from_fixed: NDArray[np.float64]
     method: str
     metric: float
     metric_before: float
-    tiles: int
+    matches: Matches
 
 
 def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving_face: Face | None) -> Registration:
@@ -93,16 +94,13 @@ def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving
     if min(fixed.shape[:2]) < MIN_SIDE_PX:
         raise AlignError(f"pictures of {fixed.shape[1]} x {fixed.shape[0]} pixels are too small; {MIN_SIDE_PX} are needed")
     couple = _Couple(_gray(fixed), _gray(moving), _face_box(fixed_face or moving_face, fixed.shape[1], fixed.shape[0]))
-    candidates = [("identity", frame.IDENTITY)]
-    start = _best_start(couple, fixed_face, moving_face)
-    coarse = _mattes(couple, start)
-    candidates.append(("mattes", coarse))
-    refined, tiles = _refined(couple, coarse)
-    candidates.append(("mattes+refined", refined))
-    agreements = [couple.agreement(affine) for _, affine in candidates]
-    best = int(np.argmax(agreements))
-    method, affine = candidates[best]
-    return Registration(frame.in_pixels(affine, fixed.shape[1]), method, agreements[best], agreements[0], tiles)
+    coarse = _mattes(couple, _best_start(couple, fixed_face, moving_face))
+    refined, matches = _refined(couple, coarse)
+    candidates = {"identity": frame.IDENTITY, "mattes": coarse, "mattes+refined": refined}
+    agreements = {method: couple.agreement(affine) for method, affine in candidates.items()}
+    method = max(agreements, key=lambda name: agreements[name])
+    moving_from_fixed = frame.in_pixels(candidates[method], fixed.shape[1])
+    return Registration(moving_from_fixed, method, agreements[method], agreements["identity"], matches)
 
 
 class _Couple:
@@ -186,16 +184,11 @@ def _mattes(couple: _Couple, start: Affine) -> Affine:
     return affine
 
 
-def _refined(couple: _Couple, start: Affine) -> tuple[Affine, int]:
+def _refined(couple: _Couple, start: Affine) -> tuple[Affine, Matches]:
     affine = start
     for width in REFINEMENT_WIDTHS_PX:
-        fixed, moving, mask = couple.at(width, 2.0)
-        found = refinement.lucas_kanade(fixed, moving, mask, affine)
-        if found is not None:
-            affine = found
-    fixed, moving, mask = couple.at(TILES_WIDTH_PX, 1.5)
-    points, found_points, scores = refinement.match_tiles(fixed, moving, mask, affine, tile_px=48, reach_px=10)
-    fit = refinement.fit_affine(points, found_points, scores)
-    if fit is None:
-        return affine, 0
-    return fit[0], int((fit[1] > 0.3).sum())
+        found = refinement.lucas_kanade(*couple.at(width, 2.0), affine)
+        affine = affine if found is None else found
+    matches = refinement.match_tiles(*couple.at(TILES_WIDTH_PX, 1.5), affine, tile_px=48, reach_px=16)
+    fitted = refinement.fit_affine(matches)
+    return (affine if fitted is None else fitted), matches

@@ -1,0 +1,263 @@
+"""Aligning one pair, or all pairs of a folder: decode, find the faces, register, judge, store.
+
+Registration works on copies of at least 1560 pixels in width, decoded at that size (a scaled JPEG decode agrees
+with the full one to 0.003 px in position); the map it returns is for the photographs at full resolution.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from deepflash.accounts import Account, SetAside
+from deepflash.align import frame
+from deepflash.align.quality import judge
+from deepflash.align.registration import TILES_WIDTH_PX, register
+from deepflash.batch import run_all
+from deepflash.errors import AlignError, PairError
+from deepflash.faces import find_faces, subject_face
+from deepflash.files import sha256_of, sweep_temporaries, write_durably
+from deepflash.pairs import Alignment, Face, Pair, alignment_path, find_pairs, load_alignment, save_alignment
+from deepflash.pictures import Header, Picture, encode, read_header, read_rgb
+from deepflash.progress import Report, silent
+
+ALIGN_VERSION = "1"
+"""Changes whenever the same photographs would be aligned or judged differently; older results are then redone."""
+
+
+def align_batch(
+    raw: Path, aligned: Path, *, workers: int | None = None, write_images: bool = False, report: Report = silent
+) -> Account:
+    """Register every pair found in `raw` and write `aligned/<pair-id>.json`, one by one, durably.
+
+    What an earlier run finished is recognised by the content of the photographs and skipped, so the same call goes
+    on where a killed one stopped. The result does not depend on the number of workers.
+
+    Parameters
+    ----------
+    raw
+        A tree written by `capture`, or a folder of `NN_flash.EXT` and `NN_studio.EXT`.
+    aligned
+        Where the results go; made if need be.
+    workers
+        Number of processes, one thread each; by default one per core.
+    write_images
+        Also store each registered studio photograph as `aligned/<pair-id>.studio.jpg` (one cubic interpolation).
+    report
+        Called as pairs are finished.
+
+    Returns
+    -------
+    Account
+        Pairs that cannot be read or registered are set aside with the reason. A pair with the verdict `bad` is done:
+        its verdict says why later stages leave it out.
+
+    Raises
+    ------
+    PairError
+        if `raw` holds no pairs, or `aligned` is not a folder.
+    """
+    pairs, set_aside = find_pairs(raw)
+    pairs, repeated = _without_repeats(pairs)
+    if aligned.exists() and not aligned.is_dir():
+        raise PairError(f"{aligned} is a file; give a folder for the results")
+    aligned.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(aligned)
+    account = Account(set_aside=set_aside + repeated)
+    unit = functools.partial(_align_into, aligned.absolute(), write_images)
+    for outcome in run_all(unit, pairs, workers=workers or os.cpu_count() or 1, report=report):
+        if outcome.error is not None:
+            account.set_aside.append(SetAside(outcome.unit.id, outcome.error))
+        elif outcome.value == "done":
+            account.done += 1
+        else:
+            account.skipped += 1
+    return account
+
+
+def align_pair(pair: Pair) -> Alignment:
+    """Register the two photographs of a pair and judge the result.
+
+    Raises
+    ------
+    PictureError
+        if a photograph is missing, truncated or not a picture.
+    PairError
+        if a photograph is not the one that `pair.json` describes.
+    AlignError
+        if the photographs differ in size or are too small.
+    """
+    return _align(pair, _checksums(pair))
+
+
+@dataclass(frozen=True)
+class _Checksums:
+    flash: str
+    studio: str
+
+
+def _without_repeats(pairs: list[Pair]) -> tuple[list[Pair], list[SetAside]]:
+    first: dict[str, Pair] = {}
+    repeated = []
+    for pair in pairs:
+        if first.setdefault(pair.id, pair) is not pair:
+            reason = f"{pair.flash} has the same pair id as {first[pair.id].flash}; rename or remove one of them"
+            repeated.append(SetAside(pair.id, reason))
+    return list(first.values()), repeated
+
+
+def _align_into(aligned: Path, write_images: bool, pair: Pair) -> Literal["done", "skipped"]:
+    checksums = _checksums(pair)
+    picture = aligned / f"{pair.id}.studio.jpg"
+    if _is_finished(alignment_path(aligned, pair.id), pair, checksums) and (picture.exists() or not write_images):
+        return "skipped"
+    alignment = _align(pair, checksums)
+    if write_images:
+        write_durably(picture, encode(registered_studio(alignment), ".jpg"))
+    save_alignment(aligned, alignment)  # last: its presence says that all is there
+    return "done"
+
+
+def registered_studio(alignment: Alignment) -> Picture:
+    """Return the studio photograph laid on the flash photograph, (H, W, 3) RGB, by one cubic interpolation."""
+    affine = np.array(alignment.moving_from_fixed)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(read_rgb(alignment.studio), affine, alignment.size, flags=flags), dtype=np.uint8)
+
+
+def _checksums(pair: Pair) -> _Checksums:
+    for path in (pair.flash, pair.studio):
+        read_header(path)  # says in words what is wrong with a file before it is read whole
+    checksums = _Checksums(sha256_of(pair.flash), sha256_of(pair.studio))
+    for name, facts in pair.record.get("files", {}).items():
+        if facts.get("sha256") != getattr(checksums, name):
+            raise PairError(f"{getattr(pair, name)} is not what its pair.json describes (checksum); restore it from a copy")
+    return checksums
+
+
+def _is_finished(path: Path, pair: Pair, checksums: _Checksums) -> bool:
+    if not path.exists():
+        return False
+    try:
+        stored = load_alignment(path)
+    except PairError:  # damaged, or of an older version: done again
+        return False
+    return (
+        _Checksums(stored.flash_sha256, stored.studio_sha256) == checksums
+        and (stored.flash, stored.studio) == (pair.flash.absolute(), pair.studio.absolute())
+        and stored.versions.get("align") == ALIGN_VERSION
+    )
+
+
+def _align(pair: Pair, checksums: _Checksums) -> Alignment:
+    header = _common_header(pair)
+    reduce = _reduction(header)
+    flash, studio = (read_rgb(path, reduce=reduce) for path in (pair.flash, pair.studio))
+    flash_face, studio_face = _subject_faces(flash, studio)
+    registration = register(flash, studio, fixed_face=flash_face, moving_face=studio_face)
+    small = registration.moving_from_fixed
+    judgement = judge(registration, flash_face, studio_face, (flash.shape[1], flash.shape[0]))
+    moving_from_fixed = frame.in_pixels(frame.in_frame(small, 1), reduce)
+    return Alignment(
+        pair_id=pair.id,
+        subject=pair.subject,
+        flash=pair.flash.absolute(),
+        studio=pair.studio.absolute(),
+        flash_sha256=checksums.flash,
+        studio_sha256=checksums.studio,
+        size=(header.width, header.height),
+        studio_size=(header.width, header.height),
+        moving_from_fixed=(_row(moving_from_fixed[0]), _row(moving_from_fixed[1])),
+        method=registration.method,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        quality=judgement.numbers,
+        flash_face=_enlarged(flash_face or _mapped(studio_face, frame.inverse(small)), reduce),
+        studio_face=_enlarged(studio_face or _mapped(flash_face, small), reduce),
+        session=pair.session,
+        take=pair.take,
+        pose=pair.pose,
+        versions=_versions(),
+    )
+
+
+def _common_header(pair: Pair) -> Header:
+    flash, studio = read_header(pair.flash), read_header(pair.studio)
+    if (flash.width, flash.height) != (studio.width, studio.height):
+        raise AlignError(
+            f"{pair.flash} has {flash.width} x {flash.height} pixels and {pair.studio.name} {studio.width} x"
+            f" {studio.height}; a pair needs two photographs of one size"
+        )
+    return flash if flash.format == studio.format else Header(flash.width, flash.height, "mixed")
+
+
+def _reduction(header: Header) -> int:
+    """Return the strongest scaled decode that leaves enough for the finest step; only JPEG has a true one."""
+    if header.format != "JPEG":
+        return 1
+    return max(reduce for reduce in (1, 2, 4, 8) if reduce == 1 or header.width >= reduce * TILES_WIDTH_PX)
+
+
+def _subject_faces(flash: Picture, studio: Picture) -> tuple[Face | None, Face | None]:
+    """Return the same person's face in both: the subject of the better lit picture leads."""
+    height, width = studio.shape[:2]
+    flash_faces, studio_faces = find_faces(flash), find_faces(studio)
+    studio_face = subject_face(studio_faces, width, height)
+    if studio_face is None:
+        return subject_face(flash_faces, width, height), None
+    near = [face for face in flash_faces if _distance(face, studio_face) < 0.5 * (studio_face.box[2] - studio_face.box[0])]
+    return min(near, key=lambda face: _distance(face, studio_face), default=None), studio_face
+
+
+def _distance(first: Face, second: Face) -> float:
+    return float(np.abs(np.subtract(first.box, second.box)).mean())
+
+
+def _mapped(face: Face | None, affine: frame.Affine) -> Face | None:
+    """Take a face to the other photograph; its box is the upright one around the mapped middle."""
+    if face is None:
+        return None
+    left, top, right, bottom = face.box
+    (x, y), *_ = frame.apply(affine, [[(left + right) / 2, (top + bottom) / 2]])
+    grown = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+    half_width, half_height = grown * (right - left) / 2, grown * (bottom - top) / 2
+    landmarks = {
+        name: [(float(u), float(v)) for u, v in frame.apply(affine, points)] for name, points in face.landmarks.items()
+    }
+    return Face((float(x - half_width), float(y - half_height), float(x + half_width), float(y + half_height)), landmarks)
+
+
+def _enlarged(face: Face | None, factor: int) -> Face | None:
+    if face is None:
+        return None
+
+    def full(value: float) -> float:
+        return round((value + 0.5) * factor - 0.5, 3)
+
+    left, top, right, bottom = (full(edge) for edge in face.box)
+    return Face(
+        (left, top, right, bottom), {name: [(full(x), full(y)) for x, y in points] for name, points in face.landmarks.items()}
+    )
+
+
+def _row(values: frame.Affine) -> tuple[float, float, float]:
+    a, b, shift = (float(value) for value in values)
+    return a, b, shift
+
+
+@functools.cache
+def _version_of(package: str) -> str:
+    return version(package)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "align": ALIGN_VERSION,
+        **{name: _version_of(name) for name in ("deepflash", "SimpleITK", "numpy")},
+        "cv2": cv2.__version__,
+    }
