@@ -4,7 +4,7 @@
 
 The folder holds `lamps.jsonl` (read: what the relay board switched, and so how bright the lamps were),
 `camera.jsonl` (every operation of the protocol), `truth.jsonl` (the ground truth of each exposure, for tests and
-benchmarks only), `card/` (the memory card) and `camera.port` (the port, written when the camera is ready).
+benchmarks only) and `card/` (the memory card). When the camera is ready it says where it is reached, in one line.
 
 An exposure is taken at once, whatever is still being developed, and developed afterwards in the darkroom, in order;
 then come ObjectAdded and CaptureComplete. The process ends when its standard input does.
@@ -30,8 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from deepflash.errors import DeepflashError, HardwareError
-from deepflash.files import write_durably
-from deepflash.hardware.emulator.camera_card import Card, handle_of, picture_name
+from deepflash.hardware.emulator.camera_card import STORAGE, TYPICAL_PICTURE_BYTES, Card, CardFullError, handle_of, picture_name
 from deepflash.hardware.emulator.camera_properties import FULL_LIGHT_EXPOSURE_S, MODEL, FlashMode, Settings
 from deepflash.hardware.emulator.camera_session import CameraSession, Refusal
 from deepflash.hardware.emulator.darkroom import Darkroom, Developed, Latent, Render
@@ -40,7 +39,6 @@ from deepflash.hardware.emulator.lamps import lamp_light
 from deepflash.hardware.emulator.ptp import EventCode, ResponseCode
 from deepflash.hardware.emulator.responder import Responder
 
-PORT_FILE = "camera.port"
 SHUTTER_LAG_S = 0.02  # from InitiateCapture to the shutter's opening; always the same
 LAMP_CHANNEL = 1  # all lamps hang on the board's first relay
 LAMP_RISE_S = 0.05
@@ -49,7 +47,6 @@ DARK = 0.1  # with less light than this the automatic flash fires
 BUFFER_SHOTS = 8  # exposures that wait for development; one more and the camera is busy
 CARD_BYTES = 32 * 10**9
 _LOG_LATE_S = 0.02  # the relay board may write a switching down this much after its time
-_RESERVED_BYTES = 8_000_000  # the card counts as full when the next picture might not fit
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class CameraBody:
         now_s = time.monotonic()
         if now_s < self._shutter_closes_s or self._exposures.full():
             raise Refusal(ResponseCode.DEVICE_BUSY)
-        if self.card.free_bytes < _RESERVED_BYTES * (1 + self._exposures.qsize()):
+        if self.card.free_bytes < TYPICAL_PICTURE_BYTES * (1 + self._exposures.qsize()):
             raise Refusal(ResponseCode.STORE_FULL)
         start_s, duration_s = now_s + SHUTTER_LAG_S, self.settings.exposure_s
         self._shutter_closes_s = start_s + duration_s
@@ -127,10 +124,18 @@ class CameraBody:
             _sleep_until(exposure.start_s + exposure.duration_s + _LOG_LATE_S)
             latent = _latent(exposure, _switchings(self._lamps))
             developed = self._darkroom.develop(latent)
+            self._store(exposure, latent, developed)
+
+    def _store(self, exposure: Exposure, latent: Latent, developed: Developed) -> None:
+        """Put a picture on the card and say so. Faults of the events (issue: chaos) belong here."""
+        try:
             handle = self.card.store(exposure.shot, developed.jpeg)
-            self._truth.append(_truth_line(exposure, latent, developed))
-            self._announce(EventCode.OBJECT_ADDED, exposure.transaction, handle)
-            self._announce(EventCode.CAPTURE_COMPLETE, exposure.transaction)
+        except CardFullError:
+            self._announce(EventCode.STORE_FULL, exposure.transaction, STORAGE)
+            return
+        self._truth.append(_truth_line(exposure, latent, developed))
+        self._announce(EventCode.OBJECT_ADDED, exposure.transaction, handle)
+        self._announce(EventCode.CAPTURE_COMPLETE, exposure.transaction)
 
 
 def serve_camera(
@@ -166,7 +171,9 @@ def serve_camera(
             open_session=lambda: CameraSession(body, journal, time.monotonic),
         )
         threading.Thread(target=_or_die, args=(body.develop_forever,), daemon=True).start()
-        write_durably(folder / PORT_FILE, f"{listener.getsockname()[1]}\n")
+        port = listener.getsockname()[1]
+        sys.stdout.write(f"ptpip:127.0.0.1:{port}:{port}\n")
+        sys.stdout.flush()
         responder.serve_forever()
     return 0
 

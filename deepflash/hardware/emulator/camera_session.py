@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from deepflash.hardware.emulator.camera_card import STORAGE, Card
+from deepflash.hardware.emulator.camera_card import STORAGE, Card, is_folder
 from deepflash.hardware.emulator.camera_properties import MAKER, MODEL, Settings
 from deepflash.hardware.emulator.journal import Journal
 from deepflash.hardware.emulator.ptp import (
@@ -138,8 +138,7 @@ def _listed(session: CameraSession, params: tuple[int, ...]) -> list[int]:
 
 
 def _has_format(handle: int, wanted: int) -> bool:
-    is_folder = handle < 0x00010000
-    return wanted == (FormatCode.ASSOCIATION if is_folder else FormatCode.EXIF_JPEG)
+    return wanted == (FormatCode.ASSOCIATION if is_folder(handle) else FormatCode.EXIF_JPEG)
 
 
 def _get_object_info(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
@@ -174,7 +173,8 @@ def _content(session: CameraSession, handle: int) -> bytes:
 
 
 def _get_thumb(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
-    if _info(session, params[0]).format == FormatCode.ASSOCIATION:
+    _info(session, params[0])
+    if is_folder(params[0]):
         raise Refusal(ResponseCode.NO_THUMBNAIL_PRESENT)
     return Reply(data=session.body.card.thumbnail(params[0]))
 
@@ -183,10 +183,11 @@ def _delete_object(session: CameraSession, params: tuple[int, ...], _data: bytes
     card, handle = session.body.card, params[0]
     if handle == ALL:
         for picture in card.handles():
-            if _has_format(picture, FormatCode.EXIF_JPEG):
+            if not is_folder(picture):
                 card.delete(picture)
         return Reply()
-    if _info(session, handle).format == FormatCode.ASSOCIATION:
+    _info(session, handle)
+    if is_folder(handle):
         raise Refusal(ResponseCode.OBJECT_WRITE_PROTECTED)
     card.delete(handle)
     return Reply()

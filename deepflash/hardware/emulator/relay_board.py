@@ -175,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.set_blocking(master, False)
     name = os.ttyname(slave)
     _publish(name, options.link)
+    sys.stdout.write(f"{options.link}\n")  # the board is ready
+    sys.stdout.flush()
     try:
         _serve(board, master)
     finally:

@@ -2,17 +2,18 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from deepflash.errors import HardwareError
-from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, PORT_FILE, SHUTTER_LAG_S
+from deepflash.errors import DeepflashError, HardwareError
+from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, SHUTTER_LAG_S
 from deepflash.hardware.rig import Rig
 
 if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkroom's process needs
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkr
 
 START_DEADLINE_S = 20.0  # generous: a busy machine; ready is normal within a second
 END_DEADLINE_S = 4.0  # longer than the board waits for its lamps to be switched off
-_POLL_S = 0.01
 
 
 @contextmanager
@@ -62,22 +62,20 @@ def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[
     """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    link, port_file = folder / "relay", folder / PORT_FILE
-    for stale in (link, port_file):
-        stale.unlink(missing_ok=True)
-    board_command = [*_module("relay_board"), "--link", str(link), "--log", str(folder / "lamps.jsonl")]
+    link, log = folder / "relay", folder / "lamps.jsonl"
+    board_command = [*_module("relay_board"), "--link", str(link), "--log", str(log)]
     with ExitStack() as running:
         board = _Device("relay board", board_command, folder / "relay_board.err")
         running.callback(board.end)
         camera = _Device("camera", camera_command, folder / "camera_body.err")
         running.callback(camera.end)
-        board.wait_until(link.exists)
-        camera.wait_until(port_file.exists)
-        port = int(port_file.read_text())
+        relay_port, camera_port = board.address(), camera.address()
         try:
-            yield Rig(str(link), f"ptpip:127.0.0.1:{port}:{port}", relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S)
-        except HardwareError as error:
-            raise _explained(error, camera) from error
+            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S)
+        except DeepflashError as error:
+            if camera.has_failed:
+                raise HardwareError(camera.last_words()) from error
+            raise
 
 
 class _Device:
@@ -90,7 +88,7 @@ class _Device:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for the session; it still needs the devices to end in good order
             )
@@ -99,15 +97,22 @@ class _Device:
     def has_failed(self) -> bool:
         return self._process.poll() not in (None, 0)
 
-    def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until the device is ready; HardwareError if it ends or takes too long."""
+    def address(self) -> str:
+        """Wait until the device says where it is reached; HardwareError if it ends first or takes too long."""
+        output = self._stream(self._process.stdout)
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        said = b""
         deadline = time.monotonic() + START_DEADLINE_S
-        while not is_ready():
-            if self._process.poll() is not None:
-                raise HardwareError(self.last_words())
-            if time.monotonic() > deadline:
+        while not said.endswith(b"\n"):
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise HardwareError(f"the emulated {self._name} was not ready within {START_DEADLINE_S:.0f} s")
-            time.sleep(_POLL_S)
+            some = os.read(output.fileno(), 4096)
+            if not some:
+                self._process.wait(END_DEADLINE_S)
+                raise HardwareError(self.last_words())
+            said += some
+        return said.decode().strip()
 
     def last_words(self) -> str:
         """Say that the device ended, and what it said last."""
@@ -117,17 +122,19 @@ class _Device:
 
     def end(self) -> None:
         """End the device by its lifeline; kill it if it does not care."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._stream(self._process.stdin).close()
         try:
             self._process.wait(END_DEADLINE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._stream(self._process.stdout).close()
 
-
-def _explained(error: HardwareError, camera: _Device) -> HardwareError:
-    return HardwareError(camera.last_words()) if camera.has_failed else error
+    @staticmethod
+    def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+        if stream is None:
+            raise ValueError("the process was started without this pipe")
+        return stream
 
 
 def _module(name: str) -> list[str]:
