@@ -1,0 +1,264 @@
+"""What a sitter looks like under the studio lamps, and under the phone's flash alone.
+
+The lamps: the portrait as it is, in warm light. The flash: a small lamp beside the lens, at arm's length.
+The portrait's own shading is estimated and mostly taken away; a smooth head fitted to the landmarks gives
+depth and normals; the light follows from Lambert's cosine, the inverse square of the distance, a
+Blinn-Phong lobe where skin is oily, and the cast shadow on the backdrop; pupils return it red.
+
+Radiances are in linear light, 1 being what saturates the sensor; more is clipped later, by the sensor.
+Lengths are in face widths (the distance between the jaw's ends, about 14 cm).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepflash.hardware.emulator.matting import Landmarks, Map, face_width
+from deepflash.hardware.emulator.sitters import Sitter
+
+_CAMERA_TO_FACE = 3.0  # 42 cm: a selfie
+_CAMERA_TO_BACKDROP = 7.5
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+# Colours of the two lights as the camera renders them, fitted by eye to the eight real pairs, whose skin has
+# linear r:g:b of about 1:.25:.12 under the lamps and 1:.87:.60 under the flash; neutral skin has about 1:.55:.40.
+_LAMPS = np.array([1.0, 0.56, 0.37], np.float32)
+_FLASH = np.array([0.80, 1.08, 1.07], np.float32)
+_LAMPS_ON_SKIN = 0.50  # radiance of the red channel at the median of the face
+_FLASH_ON_SKIN = 0.50  # of luminance
+_COARSE = 4  # depth, normals and shadows are smooth: computed at a quarter of the canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Relit:
+    """A sitter's radiance under each light at full strength; add them in any proportion.
+
+    Attributes
+    ----------
+    lamps, flash
+        (H, W, 3) float32: the person, on the sitter's canvas.
+    lamps_backdrop, flash_backdrop
+        (h, w, 3) float32: what is behind, on a coarser canvas.
+    shadow
+        (h, w) float32: the part of the flash's light that the person keeps from the backdrop.
+    """
+
+    lamps: Map
+    flash: Map
+    lamps_backdrop: Map
+    flash_backdrop: Map
+    shadow: Map
+
+
+def relight(sitter: Sitter) -> Relit:
+    """Light a sitter by the studio lamps, and by the flash.
+
+    What differs from person to person (how oily the skin, how red the pupils, on which side the shadow
+    falls) follows from the sitter's seed.
+    """
+    rng = np.random.default_rng([sitter.seed, 1])
+    flash_at = np.array([rng.choice((-1, 1)) * rng.uniform(0.09, 0.13), -rng.uniform(0.02, 0.08)])
+    lamps, lamps_backdrop = _under_lamps(sitter)
+    flash, flash_backdrop = _under_flash(sitter, flash_at, rng)
+    return Relit(lamps, flash, lamps_backdrop, flash_backdrop, _shadow(sitter, flash_at))
+
+
+def head_depth(sitter: Sitter) -> Map:
+    """Return how far each point stands out towards the camera.
+
+    An inflated silhouette carries an ellipsoid for the head, and that the relief of brows, nose, cheeks,
+    lips and chin.
+
+    Returns
+    -------
+    (H/4, W/4) float32
+        In pixels of this coarse map; 0 at the edge of the silhouette.
+    """
+    at = {name: points / _COARSE for name, points in sitter.landmarks.items()}
+    width = face_width(at)
+    matte = _coarse(sitter.matte)
+    rows, columns = np.mgrid[: matte.shape[0], : matte.shape[1]].astype(np.float32)
+    body = _inflated(matte, 0.45 * width)
+    brow = (at["left_eyebrow"].mean(axis=0) + at["right_eyebrow"].mean(axis=0)) / 2
+    centre = brow + 0.25 * (at["chin"][8] - brow)
+    across, down = (columns - centre[0]) / (0.64 * width), (rows - centre[1]) / (0.86 * width)
+    ball = np.sqrt(np.clip(1 - across**2 - down**2, 0, None)).astype(np.float32)
+    head = (0.62 * ball + 0.3 * np.clip(ball / 0.3, 0, 1)) * width
+    smooth = cv2.GaussianBlur(np.maximum(body, head), (0, 0), 0.05 * width)
+    return (smooth + width * _relief(rows, columns, at)) * matte
+
+
+def find_pupils(sitter: Sitter) -> list[tuple[NDArray[np.float64], float]]:
+    """Return each pupil's centre and the iris's radius in canvas pixels.
+
+    The centre is the darkest place of the eye's opening, looked for near its middle. An iris measures
+    0.39 of the eye's opening (11.7 of 30 mm).
+    """
+    pupils = []
+    for name in ("left_eye", "right_eye"):
+        opening = sitter.landmarks[name]
+        middle, length = opening.mean(axis=0), float(np.hypot(*(opening[3] - opening[0])))
+        rows, columns = np.mgrid[: sitter.matte.shape[0], : sitter.matte.shape[1]][:, *_around(middle, length)]
+        light = cv2.GaussianBlur(sitter.colour[_around(middle, length)] @ _LUMINANCE, (0, 0), 0.08 * length)
+        within = _polygon(opening, sitter.matte.shape, 0.03 * length)[_around(middle, length)]
+        near = np.exp(-((columns - middle[0]) ** 2 + (rows - middle[1]) ** 2) / (0.22 * length) ** 2)
+        weight = within * near * np.exp(-light / (0.25 * float(light.max()) + 1e-6))
+        total = max(float(weight.sum()), 1e-6)
+        pupils.append((np.array([(weight * columns).sum(), (weight * rows).sum()]) / total, 0.195 * length))
+    return pupils
+
+
+def _under_lamps(sitter: Sitter) -> tuple[Map, Map]:
+    skin = np.median(sitter.colour[_cheeks(sitter)] * _LAMPS, axis=0)
+    exposure = np.float32((_LAMPS_ON_SKIN / max(float(skin[0]), 0.02)) ** 0.7)  # a camera meters, but not fully
+    return sitter.colour * (_LAMPS * exposure), _coarse(sitter.backdrop) * (_LAMPS * exposure * np.float32(0.85))
+
+
+def _under_flash(sitter: Sitter, flash_at: NDArray[np.float64], rng: np.random.Generator) -> tuple[Map, Map]:
+    light, lobe, fall = _light_on(head_depth(sitter), flash_at * face_width(sitter.landmarks) / _COARSE, sitter, rng)
+    shape = sitter.matte.shape[::-1]
+    albedo = _flattened(sitter)
+    grey = (albedo @ _LUMINANCE)[..., None]
+    albedo += np.float32(0.12) * (grey - albedo)
+    diffuse = albedo * (cv2.resize(light, shape)[..., None] * _FLASH)
+    skin = float(np.median(diffuse[_cheeks(sitter)] @ _LUMINANCE))
+    exposure = np.float32((_FLASH_ON_SKIN / max(skin, 0.02)) ** 0.75)
+    flash = diffuse * exposure + (cv2.resize(lobe, shape) * _pores(sitter, rng))[..., None] * _FLASH
+    flash += np.array([0.001, 0.005, 0.005], np.float32)  # light strayed within the lens
+    _redden_pupils(flash, sitter, rng)
+    return flash, _coarse(sitter.backdrop) * (fall[..., None] * _FLASH * np.array([0.75, 1, 1.05], np.float32) * exposure)
+
+
+def _light_on(
+    depth: Map, flash_px: NDArray[np.float64], sitter: Sitter, rng: np.random.Generator
+) -> tuple[Map, Map, Map]:
+    """Flash light on the person (cosine and distance), the specular lobe, and the light on the backdrop."""
+    width = face_width(sitter.landmarks) / _COARSE
+    middle = sitter.landmarks["nose_bridge"].mean(axis=0) / _COARSE
+    rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]].astype(np.float32)
+    front = float(np.percentile(depth, 99.5))
+    normal = np.stack([-cv2.Sobel(depth, cv2.CV_32F, 1, 0, scale=1 / 8), -cv2.Sobel(depth, cv2.CV_32F, 0, 1, scale=1 / 8),
+                       np.ones_like(depth)], axis=2)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    place = np.stack([columns - middle[0], rows - middle[1], depth - front - _CAMERA_TO_FACE * width], axis=2)
+    to_flash = np.append(flash_px, 0).astype(np.float32) - place
+    distance = np.linalg.norm(to_flash, axis=2, keepdims=True)
+    to_flash /= distance
+    fall = (_CAMERA_TO_FACE * width / distance[..., 0]) ** 2
+    cosine = np.clip((normal * to_flash).sum(axis=2), 0, 1)
+    half = to_flash - place / np.linalg.norm(place, axis=2, keepdims=True)
+    half /= np.linalg.norm(half, axis=2, keepdims=True)
+    shine = np.clip((normal * half).sum(axis=2), 0, 1) ** np.float32(rng.uniform(14, 30))
+    lobe = shine * fall * _oil(sitter, rng)
+    far = np.hypot((columns - middle[0]) / width, (rows - middle[1]) / width) / _CAMERA_TO_BACKDROP
+    behind = (_CAMERA_TO_FACE / _CAMERA_TO_BACKDROP) ** 2 / (1 + far**2) ** 2
+    return (0.22 + 0.78 * cosine) * fall, lobe.astype(np.float32), behind.astype(np.float32)
+
+
+def _flattened(sitter: Sitter) -> Map:
+    """The colours with most of the portrait's own shading taken out, where there is skin to judge it by."""
+    width = face_width(sitter.landmarks) / _COARSE
+    logs, skin = np.log(_coarse(sitter.colour) @ _LUMINANCE + 0.02), _coarse(sitter.skin) ** 2 + 1e-4
+    level = float(np.average(logs, weights=skin))
+    broad = cv2.GaussianBlur(logs * skin, (0, 0), 0.16 * width) / cv2.GaussianBlur(skin, (0, 0), 0.16 * width)
+    fine = cv2.GaussianBlur(logs * skin, (0, 0), 0.05 * width) / cv2.GaussianBlur(skin, (0, 0), 0.05 * width)
+    excess = 0.65 * (broad - level) + 0.3 * (fine - broad)
+    gain = np.exp(-np.clip(excess, -0.9, 0.9) * np.clip(1.3 * _coarse(sitter.skin), 0, 1))
+    gain *= 1 + 0.35 * (1 - _coarse(sitter.skin)) * np.exp(-np.exp(logs) / 0.05)  # flash looks into dark hair and cloth
+    return sitter.colour * cv2.resize(gain.astype(np.float32), sitter.matte.shape[::-1])[..., None]
+
+
+def _oil(sitter: Sitter, rng: np.random.Generator) -> Map:
+    """How much of the flash skin mirrors: most on forehead, nose, cheekbones and chin."""
+    at = {name: points / _COARSE for name, points in sitter.landmarks.items()}
+    width = face_width(at)
+    shape = (sitter.matte.shape[0] // _COARSE, sitter.matte.shape[1] // _COARSE)
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    brow = (at["left_eyebrow"].mean(axis=0) + at["right_eyebrow"].mean(axis=0)) / 2
+    up = brow - at["chin"][8]
+    spots = [(brow + 0.22 * up, 0.24, 1.0), (at["nose_tip"].mean(axis=0) - 0.06 * up * -1, 0.07, 1.0), (at["chin"][8] + 0.1 * up, 0.1, 0.5)]
+    spots += [(at["nose_bridge"][1], 0.05, 0.7)]
+    spots += [((at[eye].mean(axis=0) * 2 + at["nose_tip"][end]) / 3 + (at[eye][corner] - at[eye].mean(axis=0)) * 0.6, 0.11, 0.8)
+              for eye, corner, end in (("left_eye", 0, 0), ("right_eye", 3, 4))]
+    oil = np.full(shape, 0.12, np.float32)
+    for centre, reach, amount in spots:
+        oil += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
+    return oil * _coarse(sitter.skin) * np.float32(rng.uniform(0.12, 0.34))
+
+
+def _pores(sitter: Sitter, rng: np.random.Generator) -> Map:
+    """Skin is uneven: highlights break up."""
+    noise = rng.standard_normal(sitter.matte.shape, dtype=np.float32)
+    width = face_width(sitter.landmarks)
+    fine, broad = (cv2.GaussianBlur(noise, (0, 0), sigma * width) * sigma * width for sigma in (0.004, 0.015))
+    return np.clip(1 + 0.5 * fine + 0.6 * broad, 0, 2.5)
+
+
+def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None:
+    """Light that the blood-rich retina returns, within the opening of the lids; and the flash mirrored in the cornea."""
+    strength = rng.uniform(0.45, 1.0)
+    for (centre, iris), name in zip(find_pupils(sitter), ("left_eye", "right_eye"), strict=True):
+        part = _around(centre, 3 * iris)
+        rows, columns = np.mgrid[: flash.shape[0], : flash.shape[1]][:, *part]
+        distance = np.hypot(columns - centre[0], rows - centre[1])
+        opening = _polygon(sitter.landmarks[name], sitter.matte.shape, 0.1 * iris)[part]
+        disc = (np.clip((0.72 * iris - distance) / (0.25 * iris) + 0.5, 0, 1) * opening)[..., None].astype(np.float32)
+        red = np.array([0.40, 0.035, 0.045], np.float32) * np.float32(strength)
+        flash[part] += disc * np.float32(0.9) * (red - flash[part])
+        glint = np.exp(-((distance - 0.0) ** 2) / (0.16 * iris) ** 2) * opening
+        flash[part] += glint[..., None].astype(np.float32) * np.array([0.8, 1.0, 1.0], np.float32)
+
+
+def _shadow(sitter: Sitter, flash_at: NDArray[np.float64]) -> Map:
+    """The silhouette, moved away from the flash by the parallax between face and backdrop, with a penumbra."""
+    width = face_width(sitter.landmarks) / _COARSE
+    parallax = (_CAMERA_TO_BACKDROP - _CAMERA_TO_FACE) / _CAMERA_TO_BACKDROP
+    shift = np.array([[1, 0, 0], [0, 1, 0]], np.float64)
+    shift[:, 2] = -flash_at * width * parallax
+    matte = _coarse(sitter.matte)
+    moved = cv2.warpAffine(matte, shift, matte.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(0.85 * cv2.GaussianBlur(moved, (0, 0), 0.022 * width), np.float32)
+
+
+def _inflated(matte: Map, radius: float) -> Map:
+    depth = np.clip(cv2.distanceTransform((matte > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / radius, 0, 1)
+    return np.asarray(radius * np.sqrt(1 - (1 - depth) ** 2), np.float32)
+
+
+def _relief(rows: Map, columns: Map, at: Landmarks) -> Map:
+    """Height of the features above the ellipsoid, in face widths."""
+    width = face_width(at)
+    cheeks = [(at["chin"][4] + 2 * at["left_eye"][0]) / 3, (at["chin"][12] + 2 * at["right_eye"][3]) / 3]
+    bumps = [(point, 0.05, 0.035) for point in at["nose_bridge"]]
+    bumps += [(at["nose_tip"].mean(axis=0) * 0.6 + at["nose_bridge"][3] * 0.4, 0.075, 0.11)]
+    bumps += [(at["nose_tip"][end], 0.05, 0.03) for end in (0, 4)]
+    bumps += [(point, 0.06, 0.012) for name in ("left_eyebrow", "right_eyebrow") for point in at[name]]
+    bumps += [(at[name].mean(axis=0), 0.1, -0.035) for name in ("left_eye", "right_eye")]
+    bumps += [(cheek, 0.17, 0.05) for cheek in cheeks]
+    bumps += [(at["top_lip"][3], 0.09, 0.02), (at["bottom_lip"][3], 0.08, 0.02), (at["chin"][8], 0.12, 0.04)]
+    height = np.zeros_like(rows)
+    for centre, reach, amount in bumps:
+        height += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
+    return height
+
+
+def _cheeks(sitter: Sitter) -> NDArray[np.bool_]:
+    inside = np.zeros(sitter.matte.shape, np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(sitter.landmarks["chin"][2:15].round().astype(np.int32)), 1)
+    return (inside > 0) & (sitter.skin > 0.5) if bool(((inside > 0) & (sitter.skin > 0.5)).any()) else inside > 0
+
+
+def _polygon(points: NDArray[np.float64], shape: tuple[int, ...], soft_px: float) -> Map:
+    filled = cv2.fillConvexPoly(np.zeros(shape, np.float32), cv2.convexHull(points.round().astype(np.int32)), 1.0)
+    return np.asarray(cv2.GaussianBlur(filled, (0, 0), max(soft_px, 0.3)), np.float32)
+
+
+def _around(centre: NDArray[np.float64], reach: float) -> tuple[slice, slice]:
+    x, y, reach_px = round(float(centre[0])), round(float(centre[1])), round(reach)
+    return slice(max(y - reach_px, 0), y + reach_px + 1), slice(max(x - reach_px, 0), x + reach_px + 1)
+
+
+def _coarse(values: Map) -> Map:
+    size = (values.shape[1] // _COARSE, values.shape[0] // _COARSE)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)

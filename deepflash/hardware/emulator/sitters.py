@@ -1,0 +1,317 @@
+"""The people who sit in the emulated studio.
+
+Two portraits ship inside our dependencies: the astronaut Eileen Collins (scikit-image; NASA, public domain)
+and Rear Admiral Grace Hopper (matplotlib; US Navy, public domain). Subjects S001 and S002 are those two;
+every further subject is one of them with other proportions and colours, chosen by the subject's id, so
+that a split by subject separates people. A folder of portraits may take their place.
+
+Convention: a sitter stands on a *canvas*, the neutral frame of the picture (3:4, `FRAME` pixels) with a
+margin of `MARGIN` pixels all round, so that nothing is missing at the edges when the sitter moves.
+"""
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepflash.errors import PictureError
+from deepflash.faces import find_faces, subject_face
+from deepflash.hardware.emulator.matting import Landmarks, Map, face_width, find_matte, find_skin
+from deepflash.pictures import Picture, read_rgb
+
+FRAME = (1040, 1387)
+"""Width and height, in canvas pixels, of what a 3:4 picture shows."""
+
+MARGIN = 64
+CANVAS = (FRAME[0] + 2 * MARGIN, FRAME[1] + 2 * MARGIN)
+
+_FACE_OF_FRAME = 0.40  # width between the jaw's ends; the real pairs have 0.33 to 0.45
+_LARGEST_FACE_OF_FRAME = 0.48
+_EYES_AT = 0.43  # of the frame's height
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class SitterChoice:
+    """Whom to photograph: a subject's id, and the folder of portraits to choose from (None: the built-in ones)."""
+
+    subject: str
+    folder: Path | str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter:
+    """A person in front of a backdrop, ready to be lit.
+
+    Attributes
+    ----------
+    colour
+        (H, W, 3) float32: the person in linear light, continued beyond the matte.
+    matte, skin
+        (H, W) float32 in [0, 1]: how much of a pixel is the person; is the person's skin.
+    backdrop
+        (H, W, 3) float32: what is behind, in linear light.
+    landmarks
+        The 68 points by name, on the canvas.
+    seed
+        Decides what is random about this person, such as how much the skin shines.
+    """
+
+    colour: Map
+    matte: Map
+    skin: Map
+    backdrop: Map
+    landmarks: Landmarks
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """How a subject differs from the portrait; zeros for the portrait itself. Lengths in face widths."""
+
+    mirrored: bool = False
+    wider: float = 0.0
+    longer: float = 0.0
+    jaw: float = 0.0
+    eyes_apart: float = 0.0
+    nose_longer: float = 0.0
+    mouth_lower: float = 0.0
+    skin_dark: float = 0.0
+    skin_red: float = 0.0
+    hair_light: float = 0.0
+    hair_warm: float = 0.0
+    clothes_hue: float = 0.0
+    clothes_light: float = 0.0
+    backdrop: tuple[float, float, float] | None = None
+
+
+@functools.lru_cache(maxsize=4)
+def load_sitter(choice: SitterChoice) -> Sitter:
+    """Seat a subject in front of the camera.
+
+    The same choice gives the same person on every machine; the latest four are kept in memory.
+
+    Raises
+    ------
+    PictureError
+        if the folder holds no portraits, or a portrait cannot be read or shows no face.
+    FaceError
+        if faces cannot be searched on this machine.
+    """
+    portrait, name = _portrait(choice)
+    seed = int.from_bytes(hashlib.sha256(choice.subject.encode()).digest()[:8], "big")
+    looks = _Looks() if choice.folder is not None or choice.subject in ("S001", "S002") else _draw_looks(seed)
+    if looks.mirrored:
+        portrait = np.ascontiguousarray(portrait[:, ::-1])
+    face = subject_face(find_faces(portrait, landmarks="large"), portrait.shape[1], portrait.shape[0])
+    if face is None:
+        raise PictureError(f"{name} shows no face that can be found; choose a portrait with one face, seen from the front")
+    found = {group: np.array(points) for group, points in face.landmarks.items()}
+    seated, landmarks = _seat(portrait, found, looks)
+    matte = find_matte(seated, landmarks)
+    linear = to_linear(seated)
+    skin = find_skin(linear, matte, landmarks)
+    colour, backdrop = _taken_apart(linear, matte)
+    colour = _coloured(colour, skin, landmarks, looks)
+    if looks.backdrop is not None:
+        backdrop = _repainted(backdrop, looks.backdrop)
+    return Sitter(colour, matte, skin, backdrop, landmarks, seed)
+
+
+def to_linear(picture: Picture) -> Map:
+    """Decode sRGB `uint8` to linear light, float32 in [0, 1] (IEC 61966-2-1)."""
+    code = np.arange(256) / 255
+    table = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return table[picture]
+
+
+def _portrait(choice: SitterChoice) -> tuple[Picture, str]:
+    number = _number_of(choice.subject)
+    if choice.folder is None:
+        return (_astronaut, _admiral)[number % 2]()
+    folder = Path(choice.folder)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise PictureError(f"{folder} holds no portraits; put .jpg or .png files of one face each into it")
+    path = files[number % len(files)]
+    return read_rgb(path), str(path)
+
+
+def _number_of(subject: str) -> int:
+    """S001 is 0, S002 is 1; ids without a number at the end get an arbitrary, lasting one."""
+    digits = re.search(r"(\d+)$", subject)
+    if digits:
+        return max(int(digits[1]) - 1, 0)
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big")
+
+
+def _astronaut() -> tuple[Picture, str]:
+    from skimage import data  # noqa: PLC0415  only this sitter needs it
+
+    return np.asarray(data.astronaut(), dtype=np.uint8), "scikit-image's astronaut"
+
+
+def _admiral() -> tuple[Picture, str]:
+    from matplotlib import cbook  # noqa: PLC0415
+
+    path = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    return read_rgb(path), str(path)
+
+
+def _draw_looks(seed: int) -> _Looks:
+    rng = np.random.default_rng(seed)
+
+    def either(least: float, most: float) -> float:
+        """Draw from both sides of zero, but never so near that nothing shows."""
+        return float(rng.choice((-1, 1)) * rng.uniform(least, most))
+
+    return _Looks(
+        mirrored=bool(rng.integers(2)),
+        wider=either(0.05, 0.13),
+        longer=either(0.03, 0.09),
+        jaw=either(0.04, 0.14),
+        eyes_apart=either(0.006, 0.02),
+        nose_longer=either(0.01, 0.03),
+        mouth_lower=either(0.005, 0.02),
+        skin_dark=float(rng.uniform(-0.15, 0.95)),
+        skin_red=float(rng.uniform(-0.08, 0.08)),
+        hair_light=float(rng.uniform(-1.6, 0.5)),
+        hair_warm=float(rng.uniform(-0.3, 0.4)),
+        clothes_hue=float(rng.uniform(0.6, 2 * np.pi - 0.6)),
+        clothes_light=float(rng.uniform(-0.7, 0.5)),
+        backdrop=tuple(rng.dirichlet((3.0, 3.0, 3.0)) * rng.uniform(0.25, 0.9)),
+    )
+
+
+def _seat(portrait: Picture, found: Landmarks, looks: _Looks) -> tuple[Picture, Landmarks]:
+    """Cut the frame out of the portrait and change its proportions, in one interpolation."""
+    scale, corner = _frame(portrait, found)  # canvas pixel = (portrait pixel - corner) * scale
+    neutral = {name: (points - corner) * scale for name, points in found.items()}
+    coarse = 8
+    rows, columns = np.mgrid[: CANVAS[1] // coarse + 2, : CANVAS[0] // coarse + 2].astype(np.float64) * coarse
+    knots = np.stack([columns, rows], axis=2)
+    shift = _displacement(knots.reshape(-1, 2), neutral, looks).reshape(knots.shape)
+    source = ((knots + shift) / scale + corner).astype(np.float32)
+    dense = cv2.warpAffine(
+        source, np.float32([[1 / coarse, 0, 0], [0, 1 / coarse, 0]]), CANVAS, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    seated = cv2.remap(portrait, dense, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return _crisp(seated, scale), {name: _moved(points, neutral, looks) for name, points in neutral.items()}
+
+
+def _frame(portrait: Picture, found: Landmarks) -> tuple[float, NDArray[np.float64]]:
+    """Place the frame: the face at its proper size and height, within the portrait where that is possible."""
+    height, width = portrait.shape[:2]
+    face = face_width(found)
+    eyes = (found["left_eye"].mean(axis=0) + found["right_eye"].mean(axis=0)) / 2
+    middle = (found["chin"][0, 0] + found["chin"][16, 0] + 2 * found["chin"][8, 0]) / 4
+    fits = min(width, height * FRAME[0] / FRAME[1])
+    frame = float(np.clip(fits, face / _LARGEST_FACE_OF_FRAME, face / _FACE_OF_FRAME))
+    frame_height = frame * FRAME[1] / FRAME[0]
+    left = np.clip(middle - frame / 2, *sorted((0.0, width - frame)))
+    room = height - frame_height
+    top = np.clip(eyes[1] - _EYES_AT * frame_height, 0, room) if room > 0 else room  # backdrop is continued best
+    scale = FRAME[0] / frame
+    return scale, np.array([left, top]) - MARGIN / scale
+
+
+def _displacement(points: NDArray[np.float64], at: Landmarks, looks: _Looks) -> NDArray[np.float64]:
+    """Where, relative to a canvas point, the neutral canvas holds what is seen there."""
+    width = face_width(at)
+    middle = at["nose_bridge"].mean(axis=0)
+    shift = np.zeros_like(points)
+
+    def near(centre: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+        return np.exp(-(((points - centre) / (reach * width)) ** 2).sum(axis=1))
+
+    shift[:, 0] -= looks.wider * (points[:, 0] - middle[0]) * near(middle, 1.1)
+    shift[:, 1] -= looks.longer * (points[:, 1] - middle[1]) * near(middle, 1.1)
+    shift[:, 0] -= looks.jaw * (points[:, 0] - at["chin"][8, 0]) * near(at["chin"][8], 0.5)
+    for eye in (at["left_eye"].mean(axis=0), at["right_eye"].mean(axis=0)):
+        shift[:, 0] -= np.sign(eye[0] - middle[0]) * looks.eyes_apart * width * near(eye, 0.25)
+    shift[:, 1] -= looks.nose_longer * width * near(at["nose_tip"].mean(axis=0), 0.22)
+    shift[:, 1] -= looks.mouth_lower * width * near(at["top_lip"].mean(axis=0), 0.25)
+    return shift
+
+
+def _moved(points: NDArray[np.float64], at: Landmarks, looks: _Looks) -> NDArray[np.float64]:
+    """Where neutral points are seen: the displacement's inverse, by fixed-point iteration (it is a contraction)."""
+    seen = points
+    for _ in range(12):
+        seen = points - _displacement(seen, at, looks)
+    return seen
+
+
+def _crisp(seated: Picture, scale: float) -> Picture:
+    """Undo some of the enlargement's blur; nothing where the portrait was larger than the canvas."""
+    if scale <= 1:
+        return seated
+    amount = min(0.35 * scale, 1.2)
+    soft = cv2.GaussianBlur(seated, (0, 0), 0.55 * scale)
+    return np.asarray(cv2.addWeighted(seated, 1 + amount, soft, -amount, 0), dtype=np.uint8)
+
+
+def _taken_apart(linear: Map, matte: Map) -> tuple[Map, Map]:
+    """Split a picture into the person, continued outwards, and the backdrop, out of focus and continued inwards."""
+    inside = (np.clip(matte - 0.9, 0, None) * 10).astype(np.float32)
+    outside = np.clip(1 - cv2.dilate(matte, np.ones((27, 27), np.uint8)) * 1.2, 0, 1).astype(np.float32)
+    person = linear + (1 - matte[..., None]) * (_continued(linear, inside, 4) - linear)
+    return person, _continued(linear, outside, 32)
+
+
+def _continued(picture: Map, weight: Map, blur_px: float) -> Map:
+    """Blur only what has weight, and let ever wider blurs fill what has none."""
+    colours, weights = picture * weight[..., None], weight
+    layers = []
+    for level in range(8):
+        reach = blur_px * 2**level
+        shrink = max(1, reach / 4) / (picture.shape[1] / colours.shape[1])  # a blur is sampled four times in its width
+        if shrink > 1:
+            size = (max(2, round(colours.shape[1] / shrink)), max(2, round(colours.shape[0] / shrink)))
+            colours, weights = (cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (colours, weights))
+        sigma = reach * colours.shape[1] / picture.shape[1]
+        layers.append([cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for values in (colours, weights)])
+        if min(colours.shape[:2]) < 8:
+            break
+    filled = layers[-1][0] / np.maximum(layers[-1][1], 1e-6)[..., None]
+    for blurred, weights in reversed(layers[:-1]):
+        filled = cv2.resize(filled, blurred.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        trust = np.clip(weights * 4, 0, 1)[..., None]
+        filled += trust * (blurred / np.maximum(weights, 1e-6)[..., None] - filled)
+    return cv2.resize(filled, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
+
+
+def _coloured(colour: Map, skin: Map, at: Landmarks, looks: _Looks) -> Map:
+    """Change the tint of skin, hair and clothes; hair is what is not skin above the chin, clothes below."""
+    below = at["chin"][:, 1].max() - 0.1 * face_width(at)
+    rows = np.arange(colour.shape[0], dtype=np.float32)
+    lower = (1 / (1 + np.exp(-(rows - below) / (0.04 * face_width(at))))).astype(np.float32)[:, None]
+    eyes = np.ones_like(skin)
+    for name in ("left_eye", "right_eye", "top_lip", "bottom_lip"):
+        cv2.fillConvexPoly(eyes, cv2.convexHull(at[name].round().astype(np.int32)), 0.0)
+    eyes = cv2.GaussianBlur(eyes, (0, 0), 0.012 * face_width(at))
+    tone = np.exp(-looks.skin_dark * np.array([0.55, 0.9, 1.15])) * np.exp([looks.skin_red, -looks.skin_red / 2, 0])
+    hair = np.exp(looks.hair_light + looks.hair_warm * np.array([0.5, 0.0, -0.6]))
+    cloth = np.exp(looks.clothes_light) * np.clip(colour @ _hue_rotation(looks.clothes_hue).T.astype(np.float32), 0, 1)
+    upper = colour * (1 + (eyes * (1 - skin) * (1 - lower))[..., None] * (hair - 1).astype(np.float32))
+    upper *= 1 + (eyes * skin)[..., None] * (tone - 1).astype(np.float32)
+    away = (lower * (1 - skin))[..., None]
+    return (upper + away * (cloth - upper)).astype(np.float32).clip(0, 1)
+
+
+def _hue_rotation(angle: float) -> NDArray[np.float64]:
+    """Rotate about the grey axis of linear RGB (Rodrigues)."""
+    axis = np.full(3, 3**-0.5)
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) * np.cos(angle) + np.sin(angle) * cross + (1 - np.cos(angle)) * np.outer(axis, axis)
+
+
+def _repainted(backdrop: Map, paint: tuple[float, float, float]) -> Map:
+    """Give the backdrop another colour, keeping some of its unevenness."""
+    light = backdrop.mean(axis=2, keepdims=True)
+    return (np.array(paint, np.float32) * (0.55 + 0.45 * light / max(float(light.mean()), 0.02)).clip(0, 2)).clip(0, 1)
