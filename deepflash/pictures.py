@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+            warnings.simplefilter("ignore")  # of bombs, which MAX_PIXELS decides, and of damaged EXIF, which does not matter
             with Image.open(path) as image:
                 width, height = image.size
                 orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
@@ -116,7 +116,8 @@ def encode(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
 
 def _decode(path: Path, flags: int) -> Picture:
     read_header(path)
-    decoded: Any = cv2.imread(str(path), flags)
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    decoded: Any = cv2.imdecode(encoded, flags)  # unlike imread, which fills the missing part of a JPEG with grey
     if decoded is None:
         raise PictureError(f"{path} is truncated or damaged; photograph or copy it again")
     return np.asarray(decoded, dtype=np.uint8)

@@ -150,8 +150,8 @@ def _recount(account: Account, shards: Path, inputs: str, parameters: Parameters
     if manifest["inputs_sha256"] != inputs:
         asked = json.loads(json.dumps(asdict(parameters)))
         differing = [name for name, value in asked.items() if manifest["parameters"].get(name) != value]
-        what = f"with another {' and '.join(differing)}" if differing else "from other alignments"
-        raise DatasetError(f"{shards} holds a data set that was made {what}; give another folder, or remove it first")
+        what = f"differs in {' and '.join(differing)}" if differing else "was made from other alignments"
+        raise DatasetError(f"{shards} holds a data set that {what}; give another folder, or remove it first")
     shutil.rmtree(shards / PIECES, ignore_errors=True)  # a build may have been killed just before this
     account.skipped = sum(counts["pairs"] for counts in manifest["counts"].values())
     account.set_aside = [SetAside(**item) for item in manifest["set_aside"]]

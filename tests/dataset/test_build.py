@@ -1,0 +1,228 @@
+"""A data set is whole or it is none, the same bytes however it was made, and nobody is in two splits."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepflash.dataset.build import PIECES, Parameters, build_dataset, render_piece
+from deepflash.errors import DatasetError, ExitCode, PairError, ShardError
+from deepflash.files import sha256_of
+from deepflash.pairs import Alignment, load_alignments, save_alignment
+from deepflash.shards import is_unaugmented, open_shards
+
+MakeAlignment = Callable[..., Alignment]
+SIZE = 32
+
+
+@pytest.fixture
+def aligned(tmp_path: Path, make_alignment: MakeAlignment) -> Path:
+    """Five pairs of four subjects."""
+    folder = tmp_path / "aligned"
+    for pair_id in ("S001-a-01", "S001-a-02", "S002-a-01", "S003-a-01", "S004-a-01"):
+        save_alignment(folder, make_alignment(pair_id))
+    return folder
+
+
+def change(aligned: Path, pair_id: str, **fields: object) -> Alignment:
+    """Store an alignment with other values; return it as it was."""
+    alignment = next(entry for entry in load_alignments(aligned)[0] if entry.pair_id == pair_id)
+    save_alignment(aligned, dataclasses.replace(alignment, **fields))  # type: ignore[arg-type]
+    return alignment
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_pair_gives_twenty_samples_and_no_subject_is_in_two_splits(aligned: Path, tmp_path: Path) -> None:
+    account = build_dataset(aligned, tmp_path / "shards", size=SIZE, workers=1)
+    assert account.sentence() == "5 pairs in = 5 done + 0 skipped + 0 set aside"
+    shards = open_shards(tmp_path / "shards")
+    assert shards.size == SIZE
+    assert shards.splits == ("train", "val", "test")
+    where: dict[str, set[str]] = {}
+    for split in shards.splits:
+        entries = shards.entries(split)
+        assert len(entries) == 20 * shards.manifest["counts"][split]["pairs"]
+        assert sum(is_unaugmented(entry.info) for entry in entries) * 20 == len(entries)
+        for entry in entries:
+            sample = shards.read(entry)
+            where.setdefault(sample.info["subject"], set()).add(split)
+            assert sample.flash.shape == sample.studio.shape == (SIZE, SIZE, 3)
+            assert entry.info.items() <= sample.info.items()
+    assert {subject: len(splits) for subject, splits in where.items()} == {"S001": 1, "S002": 1, "S003": 1, "S004": 1}
+    assert {name: set(subjects) for name, subjects in shards.manifest["split"].items()} == {
+        split: {subject for subject, splits in where.items() if split in splits} for split in shards.splits
+    }
+
+
+def test_two_workers_and_an_unfinished_build_give_the_same_bytes(aligned: Path, tmp_path: Path) -> None:
+    build_dataset(aligned, tmp_path / "one", size=SIZE, workers=1)
+    resumed = tmp_path / "resumed"
+    alignments, _ = load_alignments(aligned)
+    render_piece(alignments[3], Parameters(size=SIZE), resumed / PIECES)
+    (resumed / "train-000007.tar").write_bytes(b"of an earlier, longer attempt")
+    build_dataset(aligned, resumed, size=SIZE, workers=2)
+    assert content(tmp_path / "one") == content(resumed)
+
+
+def test_the_same_command_again_does_nothing(aligned: Path, tmp_path: Path) -> None:
+    bad = change(aligned, "S004-a-01", verdict="bad", reasons=("the two photographs do not match",))
+    shards = tmp_path / "shards"
+    first = build_dataset(aligned, shards, size=SIZE, workers=1)
+    before = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
+    second = build_dataset(aligned, shards, size=SIZE, workers=1)
+    assert second.sentence() == "5 pairs in = 0 done + 4 skipped + 1 set aside"
+    assert second.set_aside == first.set_aside
+    assert second.set_aside[0].item == bad.pair_id
+    assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"size": 48}, "differs in size;"),
+        ({"size": SIZE, "seed": 3}, "differs in seed;"),
+        ({"size": SIZE, "proportions": (0.5, 0.25, 0.25)}, "differs in proportions;"),
+    ],
+)
+def test_a_finished_data_set_is_not_replaced_by_another(
+    aligned: Path, tmp_path: Path, parameters: dict[str, object], sentence: str
+) -> None:
+    shards = tmp_path / "shards"
+    build_dataset(aligned, shards, size=SIZE, workers=1)
+    before = content(shards)
+    with pytest.raises(DatasetError, match=sentence):
+        build_dataset(aligned, shards, workers=1, **parameters)  # type: ignore[arg-type]
+    change(aligned, "S002-a-01", moving_from_fixed=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+    with pytest.raises(DatasetError, match="was made from other alignments; give another folder, or remove it first"):
+        build_dataset(aligned, shards, size=SIZE, workers=1)
+    assert content(shards) == before
+
+
+def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(aligned: Path, tmp_path: Path) -> None:
+    change(aligned, "S001-a-01", verdict="bad", reasons=("the head turned",))
+    change(aligned, "S001-a-02", flash_face=None)
+    altered = change(aligned, "S002-a-01").studio
+    altered.write_bytes(altered.read_bytes() + b"\0")
+    change(aligned, "S003-a-01").flash.unlink()
+    (aligned / "S009-a-01.json").write_text("{")
+    account = build_dataset(aligned, tmp_path / "shards", size=SIZE, workers=1)
+    assert account.sentence() == "6 pairs in = 1 done + 0 skipped + 5 set aside"
+    assert account.exit_code == ExitCode.SET_ASIDE
+    reasons = {item.item: item.reason for item in account.set_aside}
+    assert "registration is bad: the head turned" in reasons["S001-a-01"]
+    assert "has no face" in reasons["S001-a-02"]
+    assert "is not the file that was registered; restore it, or run align batch again" in reasons["S002-a-01"]
+    assert "flash.jpg cannot be read (No such file or directory)" in reasons["S003-a-01"]
+    assert "S009-a-01.json is damaged" in reasons["S009-a-01"]
+    shards = open_shards(tmp_path / "shards")
+    assert [item["item"] for item in shards.manifest["set_aside"]] == sorted(reasons)
+    assert {entry.info["pair_id"] for entry in shards.entries("train")} == {"S004-a-01"}
+
+
+def test_when_nothing_can_be_used_no_data_set_is_written(tmp_path: Path, make_alignment: MakeAlignment) -> None:
+    save_alignment(tmp_path / "aligned", make_alignment(verdict="bad"))
+    account = build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    assert account.exit_code == ExitCode.FAILURE
+    with pytest.raises(ShardError, match="holds no finished data set"):
+        open_shards(tmp_path / "shards")
+
+
+def test_an_empty_folder_of_alignments_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PairError, match=r"holds no alignments; run align batch"):
+        build_dataset(tmp_path, tmp_path / "shards", workers=1)
+
+
+def test_one_subject_alone_is_trained_on_and_the_data_set_says_so(tmp_path: Path, make_alignment: MakeAlignment) -> None:
+    save_alignment(tmp_path / "aligned", make_alignment())
+    build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    shards = open_shards(tmp_path / "shards")
+    assert shards.splits == ("train",)
+    assert "because there is only one subject" in shards.manifest["notes"][0]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(aligned: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"raw is neither empty nor a data set \(S001-a-01 is in it\)"):
+        build_dataset(aligned, tmp_path / "raw", size=SIZE, workers=1)
+
+
+@pytest.mark.parametrize("size", [0, 15, 5000])
+def test_a_size_out_of_range_is_refused(aligned: Path, tmp_path: Path, size: int) -> None:
+    with pytest.raises(DatasetError, match=f"samples of {size} pixels are refused; give a size from 16 to 4096"):
+        build_dataset(aligned, tmp_path / "shards", size=size, workers=1)
+
+
+def test_no_tag_of_the_photograph_reaches_the_shards(tmp_path: Path, make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment()
+    exif = Image.Exif()
+    exif[0x013B] = "SECRETOWNER"  # Artist
+    exif.get_ifd(0x8825)[1] = "N"  # GPS
+    for path in (alignment.flash, alignment.studio):
+        with Image.open(path) as image:
+            image.save(path, exif=exif)
+    assert b"SECRETOWNER" in alignment.flash.read_bytes()
+    now = dataclasses.replace(alignment, flash_sha256=sha256_of(alignment.flash), studio_sha256=sha256_of(alignment.studio))
+    save_alignment(tmp_path / "aligned", now)
+    build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    shards = open_shards(tmp_path / "shards")
+    for name, written in content(tmp_path / "shards").items():
+        assert b"SECRETOWNER" not in written, name
+        assert str(tmp_path).encode() not in written, name
+    members = shards.read_members(shards.entries("train")[0])
+    assert chunks(members["flash.png"]) <= {"IHDR", "IDAT", "IEND"}
+
+
+def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goes_on(aligned: Path, tmp_path: Path) -> None:
+    build_dataset(aligned, tmp_path / "undisturbed", size=SIZE, workers=1)
+    shards = tmp_path / "shards"
+    program = (
+        "import sys; from pathlib import Path; from deepflash.dataset.build import build_dataset\n"
+        f"if __name__ == '__main__': build_dataset(Path(sys.argv[1]), Path(sys.argv[2]), size={SIZE}, workers=2)"
+    )
+    script = tmp_path / "build.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, script, aligned, shards])
+    deadline = time.monotonic() + 60
+    while not list(shards.glob(f"{PIECES}/*.tar")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(shards.glob(f"{PIECES}/*.tar")), "it was killed before it had begun"
+    if not (shards / "dataset.json").exists():  # else it was faster than the signal
+        with pytest.raises(ShardError, match="no finished data set"):
+            open_shards(shards)
+    account = build_dataset(aligned, shards, size=SIZE, workers=1)
+    assert account.total == 5
+    assert content(shards) == content(tmp_path / "undisturbed")
+
+
+def test_a_data_set_remembers_what_made_it(aligned: Path, tmp_path: Path) -> None:
+    build_dataset(aligned, tmp_path / "shards", size=SIZE, seed=7, workers=1)
+    manifest = json.loads((tmp_path / "shards" / "dataset.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["parameters"]["seed"] == 7
+    assert manifest["parameters"]["face_enlargement"] == 1.5
+    assert len(manifest["parameters"]["variants"]) == 20
+    assert manifest["versions"]["numpy"] == np.__version__
+    assert set(manifest["shards"]) == {path.name for path in (tmp_path / "shards").glob("*.tar")}
+
+
+def chunks(png: bytes) -> set[str]:
+    """The types of a PNG's chunks, by the specification: length, type, data, CRC."""
+    found, offset = set(), 8
+    while offset < len(png):
+        length = int.from_bytes(png[offset : offset + 4], "big")
+        found.add(png[offset + 4 : offset + 8].decode())
+        offset += 12 + length
+    return found

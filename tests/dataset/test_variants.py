@@ -1,0 +1,168 @@
+"""The twenty variants show what their geometry says, both pictures alike, in one interpolation."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from deepflash.dataset.resampling import apply, compose, invert
+from deepflash.dataset.variants import VARIANTS, Rendered, Variant, face_of, flash_from_sample, map_face, render_variants
+from deepflash.errors import DatasetError, PictureError
+from deepflash.pairs import Alignment, Face
+from deepflash.pictures import Picture
+from deepflash.shards import is_unaugmented
+
+MakeAlignment = Callable[..., Alignment]
+SIZE = 96
+
+
+def rendered(alignment: Alignment, angle_deg: int, frame: str, mirrored: bool, size: int = SIZE) -> Rendered:
+    variant = Variant(angle_deg, frame, mirrored)  # type: ignore[arg-type]
+    return next(render_variants(alignment, size, variants=[variant]))
+
+
+def mean_difference(a: Picture, b: Picture) -> float:
+    return float(np.abs(a.astype(float) - b.astype(float)).mean())
+
+
+def test_there_are_exactly_the_papers_twenty_and_the_first_is_the_photograph_as_taken() -> None:
+    expected = set(itertools.product((-20, -10, 0, 10, 20), ("wide", "face"), (False, True)))
+    assert len(VARIANTS) == 20
+    assert {(v.angle_deg, v.frame, v.mirrored) for v in VARIANTS} == expected
+    infos = [{"variant": dataclasses.asdict(variant)} for variant in VARIANTS]
+    assert [is_unaugmented(info) for info in infos] == [True] + [False] * 19
+
+
+def test_both_pictures_of_every_variant_show_the_same_thing(make_alignment: MakeAlignment) -> None:
+    """The studio photograph was made from the flash one by the known transform, so the two must agree again."""
+    for variant in render_variants(make_alignment(suffix=".png"), SIZE):
+        assert variant.flash.shape == variant.studio.shape == (SIZE, SIZE, 3)
+        inner = slice(20, 76)
+        assert mean_difference(variant.flash[inner, inner], variant.studio[inner, inner]) < 1.5, variant.info["variant"]
+
+
+def test_the_direction_of_the_transform_matters_and_is_the_documented_one(make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment(suffix=".png")
+    backwards = invert(np.array(alignment.moving_from_fixed))
+    wrong = dataclasses.replace(alignment, moving_from_fixed=tuple(tuple(row) for row in backwards.tolist()))
+    right_way, wrong_way = (next(render_variants(a, SIZE)) for a in (alignment, wrong))
+    assert mean_difference(wrong_way.flash, wrong_way.studio) > 5 * mean_difference(right_way.flash, right_way.studio)
+
+
+def test_the_wide_frame_is_the_photographs_largest_square_around_the_face(
+    make_alignment: MakeAlignment, astronaut: Picture
+) -> None:
+    """390 x 520 with the face's centre at y 150: the square reaches the upper edge, and the lower 130 lines are left out."""
+    picture = rendered(make_alignment(suffix=".png"), 0, "wide", False, size=390).flash
+    np.testing.assert_array_equal(picture, astronaut[:390])
+
+
+def test_the_face_frame_is_one_and_a_half_boxes_about_the_centre_of_the_face(make_alignment: MakeAlignment) -> None:
+    sample = rendered(make_alignment(), 0, "face", False)
+    expected = [SIZE * (1 - 1 / 1.5) / 2 - 0.5, SIZE * (1 + 1 / 1.5) / 2 - 0.5]
+    np.testing.assert_allclose(sample.info["face_box"], [expected[0], expected[0], expected[1], expected[1]], atol=0.01)
+
+
+def test_a_mirrored_variant_is_the_mirror_image(make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment()
+    for frame, angle in (("wide", 0), ("face", 20)):
+        plain, mirrored = rendered(alignment, angle, frame, False), rendered(alignment, angle, frame, True)
+        assert mean_difference(plain.flash[:, ::-1], mirrored.flash) < 0.6
+        assert mean_difference(plain.studio[:, ::-1], mirrored.studio) < 0.6
+
+
+def test_a_positive_angle_turns_the_content_counter_clockwise_about_the_face(make_alignment: MakeAlignment) -> None:
+    """Against OpenCV's own rotation, whose positive angles are counter-clockwise by its manual."""
+    alignment = make_alignment()
+    upright, turned = rendered(alignment, 0, "face", False), rendered(alignment, 20, "face", False)
+    rotation = cv2.getRotationMatrix2D(((SIZE - 1) / 2, (SIZE - 1) / 2), 20, 1)
+    expected = cv2.warpAffine(upright.flash, rotation, (SIZE, SIZE), flags=cv2.INTER_CUBIC)
+    inner = slice(24, 72)
+    assert mean_difference(np.asarray(expected, dtype=np.uint8)[inner, inner], turned.flash[inner, inner]) < 3
+
+
+def test_the_centre_of_the_face_does_not_move_when_the_picture_is_turned() -> None:
+    face = Face((140, 90, 260, 210))
+    places = []
+    for angle in (-20, 0, 10):
+        matrix = flash_from_sample(Variant(angle, "wide", False), face, (390, 520), SIZE)
+        places.append(apply(invert(matrix), np.array([(200.0, 150.0)]))[0])
+    np.testing.assert_allclose(places, [places[0]] * 3, atol=1e-9)
+
+
+def test_boxes_and_landmarks_travel_along(make_alignment: MakeAlignment) -> None:
+    """A mark painted on a landmark is found where the sample says the landmark is."""
+    flash = np.full((520, 390, 3), 40, np.uint8)
+    cv2.circle(flash, (200, 165), 9, (250, 250, 250), -1)
+    alignment = make_alignment(flash=flash, suffix=".png")
+    for variant in render_variants(alignment, 260):
+        for picture in (variant.flash, variant.studio):
+            weight = np.clip(picture[..., 0].astype(float) - 60, 0, None)
+            y, x = np.mgrid[:260, :260]
+            found = (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
+            np.testing.assert_allclose(found, variant.info["landmarks"]["nose_tip"][0], atol=0.25)
+        left, top, right, bottom = variant.info["face_box"]
+        assert left < found[0] < right
+        assert top < found[1] < bottom
+
+
+def test_left_stays_left_as_seen_when_the_picture_is_mirrored(make_alignment: MakeAlignment) -> None:
+    for variant in render_variants(make_alignment(), SIZE):
+        marks = variant.info["landmarks"]
+        assert np.mean(marks["left_eye"], axis=0)[0] < np.mean(marks["right_eye"], axis=0)[0]
+
+
+def test_the_stored_matrices_lead_from_the_sample_to_both_photographs(make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment()
+    info = rendered(alignment, -10, "face", True).info
+    expected = compose(np.array(alignment.moving_from_fixed), np.array(info["flash_from_sample"]))
+    np.testing.assert_allclose(info["studio_from_sample"], expected, atol=1e-9)
+    face = map_face(face_of(alignment), invert(np.array(info["flash_from_sample"])))
+    np.testing.assert_allclose(face.box, info["face_box"], atol=1e-3)
+
+
+def test_the_share_of_the_sample_that_is_real_is_stored(make_alignment: MakeAlignment) -> None:
+    """With a studio photograph shifted by 39 of 390 pixels, a tenth of the plain wide frame repeats an edge."""
+    alignment = make_alignment(moving_from_fixed=((1.0, 0.0, 39.0), (0.0, 1.0, 0.0)))
+    assert rendered(alignment, 0, "wide", False).info["valid_fraction"] == pytest.approx(0.9)
+    assert rendered(alignment, 0, "face", False).info["valid_fraction"] == 1
+    turned = rendered(alignment, 20, "wide", False).info["valid_fraction"]
+    assert 0.6 < turned < 0.9
+
+
+def test_a_large_face_never_asks_for_more_than_the_photograph_holds() -> None:
+    matrix = flash_from_sample(Variant(0, "face", False), Face((20, 60, 380, 420)), (390, 520), SIZE)
+    assert np.linalg.norm(matrix[:, 0]) * SIZE == pytest.approx(390)
+
+
+def test_a_face_found_only_under_studio_light_is_taken_over(make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment()
+    there = map_face(face_of(alignment), np.array(alignment.moving_from_fixed))
+    other = dataclasses.replace(alignment, flash_face=None, studio_face=there)
+    known, taken = face_of(alignment), face_of(other)
+    np.testing.assert_allclose(taken.landmarks["nose_tip"], known.landmarks["nose_tip"], atol=1e-6)
+    assert math.dist(taken.box[:2], known.box[:2]) < 8  # the box around a turned box is a little larger
+
+
+def test_a_pair_without_any_face_is_refused(make_alignment: MakeAlignment) -> None:
+    with pytest.raises(DatasetError, match=r"pair S001-a-01 has no face .* photograph it again"):
+        next(render_variants(make_alignment(flash_face=None), SIZE))
+
+
+def test_a_photograph_of_another_size_than_registered_is_refused(make_alignment: MakeAlignment) -> None:
+    with pytest.raises(
+        DatasetError, match=r"studio photograph of pair S001-a-01 is 390 x 520 .* 400 x 520 .* run align batch again"
+    ):
+        next(render_variants(make_alignment(studio_size=(400, 520)), SIZE))
+
+
+def test_a_truncated_photograph_is_refused(make_alignment: MakeAlignment) -> None:
+    alignment = make_alignment()
+    content = alignment.studio.read_bytes()
+    alignment.studio.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PictureError, match=r"studio.jpg is truncated"):
+        next(render_variants(alignment, SIZE))
