@@ -29,7 +29,7 @@ from deepflash.hardware.camera import Shot
 
 CONNECT_LIMIT_S = 10.0
 CALL_LIMIT_S = 5.0
-COLLECT_LIMIT_S = 10.0
+COLLECT_LIMIT_S = 20.0
 BUSY_LIMIT_S = 2.0  # how long a busy camera is asked again before the first shot
 SLOWEST_LINK = 500_000  # bytes per second; slower transfers count as stalled
 QUIET_S = 0.05  # no further file within this time after the last expected one
@@ -257,7 +257,13 @@ def _connect(port: str, model: str) -> Any:
         camera.set_abilities(abilities[abilities.lookup_model(model)])
     except gp.GPhoto2Error as error:
         raise ShootingError(f"libgphoto2 knows no camera {model!r}; see `gphoto2 --list-cameras`") from error
-    _within(CONNECT_LIMIT_S, "connecting", camera.init)
+    try:
+        _within(CONNECT_LIMIT_S, "connecting", camera.init)
+    except ShootingError as error:
+        raise ShootingError(
+            f"no camera could be reached ({error.__cause__}); switch it on, check its cable or numeric network address, "
+            "and end other programs that use cameras"
+        ) from error
     return camera
 
 
