@@ -95,8 +95,13 @@ def load_rig(path: Path) -> Rig:
 
 def save_rig(rig: Rig, path: Path) -> None:
     """Write a rig file, durably."""
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in asdict(rig).items()]
+    lines = [f"{name} = {_toml(value)}" for name, value in asdict(rig).items()]
     write_durably(path, "# A deepflash capture rig; times are in seconds.\n" + "\n".join(lines) + "\n")
+
+
+def _toml(value: str | float) -> str:
+    """Write a value as TOML; of JSON's strings TOML refuses only a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:
