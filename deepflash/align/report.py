@@ -1,4 +1,4 @@
-"""Pictures for people: does the studio photograph lie on the flash photograph?"""
+"""Pictures for people, who see at once whether the studio photograph lies on the flash photograph."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,9 @@ def _view(alignment: Alignment, width: int) -> frame.Affine:
     margin = _MARGIN if alignment.flash_face else 0.0
     across = max((right - left) * (1 + 2 * margin), (bottom - top) * (1 + 2 * margin) / _ASPECT)
     scale = across / width
-    corner = np.array([(left + right - across) / 2, (top + bottom - across * _ASPECT) / 2])
+    extent = np.array([across, across * _ASPECT])
+    corner = np.array([left + right, top + bottom]) / 2 - extent / 2
+    corner = np.clip(corner, 0, np.maximum(np.array(alignment.size) - extent, 0))  # inside the photograph if it fits
     return np.column_stack([np.eye(2) * scale, corner + scale / 2 - 0.5])
 
 
