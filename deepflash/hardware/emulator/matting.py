@@ -12,7 +12,7 @@ Landmarks = dict[str, NDArray[np.float64]]
 _GRAB_WIDTH_PX = 256  # grabCut's time grows with the area; the guided filter brings the fine edge back
 
 
-def find_matte(portrait: Picture, landmarks: Landmarks) -> Map:
+def find_matte(portrait: Picture, landmarks: Landmarks, backdrop: Map | None = None) -> Map:
     """Return how much of each pixel is head and shoulders.
 
     The seed is geometry (an ellipse about the landmarks, a torso below the chin), grabCut settles the
@@ -24,6 +24,8 @@ def find_matte(portrait: Picture, landmarks: Landmarks) -> Map:
         (H, W, 3) RGB `uint8`.
     landmarks
         The 68 points, in pixels of `portrait`.
+    backdrop
+        (H, W) float32, above 0.5 where somebody has looked and seen backdrop; optional.
 
     Returns
     -------
@@ -32,6 +34,8 @@ def find_matte(portrait: Picture, landmarks: Landmarks) -> Map:
     scale = _GRAB_WIDTH_PX / portrait.shape[1]
     small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     labels = _seed(small.shape[:2], {name: points * scale for name, points in landmarks.items()})
+    if backdrop is not None:
+        labels[cv2.resize(backdrop, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0.5] = cv2.GC_BGD
     cv2.setRNGSeed(0)  # grabCut's clustering draws from OpenCV's generator
     cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
     inside = _largest_part((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))

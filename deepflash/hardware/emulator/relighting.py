@@ -19,14 +19,16 @@ from deepflash.hardware.emulator.matting import Landmarks, Map, face_width
 from deepflash.hardware.emulator.sitters import Sitter
 
 _CAMERA_TO_FACE = 3.0  # 42 cm: a selfie
-_CAMERA_TO_BACKDROP = 7.5
+_CAMERA_TO_BACKDROP = 9.0
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-# Colours of the two lights as the camera renders them, fitted by eye to the eight real pairs, whose skin has
-# linear r:g:b of about 1:.25:.12 under the lamps and 1:.87:.60 under the flash; neutral skin has about 1:.55:.40.
+# Colours of the two lights as the camera renders them on grey, fitted by eye to the eight real pairs.
 _LAMPS = np.array([1.0, 0.56, 0.37], np.float32)
 _FLASH = np.array([0.80, 1.08, 1.07], np.float32)
+# Linear r:g:b of skin in those pairs. Portraits come with any white balance: each is brought half-way here.
+_SKIN_UNDER_LAMPS = np.array([1.0, 0.30, 0.15], np.float32)
+_SKIN_UNDER_FLASH = np.array([1.0, 0.87, 0.62], np.float32)
 _LAMPS_ON_SKIN = 0.50  # radiance of the red channel at the median of the face
-_FLASH_ON_SKIN = 0.50  # of luminance
+_FLASH_ON_SKIN = 0.55  # of luminance
 _COARSE = 4  # depth, normals and shadows are smooth: computed at a quarter of the canvas
 
 
@@ -58,7 +60,7 @@ def relight(sitter: Sitter) -> Relit:
     falls) follows from the sitter's seed.
     """
     rng = np.random.default_rng([sitter.seed, 1])
-    flash_at = np.array([rng.choice((-1, 1)) * rng.uniform(0.09, 0.13), -rng.uniform(0.02, 0.08)])
+    flash_at = np.array([rng.choice((-1, 1)) * rng.uniform(0.05, 0.09), -rng.uniform(0.01, 0.05)])
     lamps, lamps_backdrop = _under_lamps(sitter)
     flash, flash_backdrop = _under_flash(sitter, flash_at, rng)
     return Relit(lamps, flash, lamps_backdrop, flash_backdrop, _shadow(sitter, flash_at))
@@ -110,9 +112,10 @@ def find_pupils(sitter: Sitter) -> list[tuple[NDArray[np.float64], float]]:
 
 
 def _under_lamps(sitter: Sitter) -> tuple[Map, Map]:
-    skin = np.median(sitter.colour[_cheeks(sitter)] * _LAMPS, axis=0)
+    lamps = _balanced(_LAMPS, sitter, _SKIN_UNDER_LAMPS)
+    skin = np.median(sitter.colour[_cheeks(sitter)] * lamps, axis=0)
     exposure = np.float32((_LAMPS_ON_SKIN / max(float(skin[0]), 0.02)) ** 0.7)  # a camera meters, but not fully
-    return sitter.colour * (_LAMPS * exposure), _coarse(sitter.backdrop) * (_LAMPS * exposure * np.float32(0.85))
+    return sitter.colour * (lamps * exposure), _coarse(sitter.backdrop) * (lamps * exposure * np.float32(0.75))
 
 
 def _under_flash(sitter: Sitter, flash_at: NDArray[np.float64], rng: np.random.Generator) -> tuple[Map, Map]:
@@ -121,13 +124,22 @@ def _under_flash(sitter: Sitter, flash_at: NDArray[np.float64], rng: np.random.G
     albedo = _flattened(sitter)
     grey = (albedo @ _LUMINANCE)[..., None]
     albedo += np.float32(0.12) * (grey - albedo)
-    diffuse = albedo * (cv2.resize(light, shape)[..., None] * _FLASH)
+    colour = _balanced(_FLASH, sitter, _SKIN_UNDER_FLASH)
+    diffuse = albedo * (cv2.resize(light, shape)[..., None] * colour)
     skin = float(np.median(diffuse[_cheeks(sitter)] @ _LUMINANCE))
-    exposure = np.float32((_FLASH_ON_SKIN / max(skin, 0.02)) ** 0.75)
+    exposure = np.float32((_FLASH_ON_SKIN * rng.uniform(0.8, 1.3) / max(skin, 0.02)) ** 0.75)
     flash = diffuse * exposure + (cv2.resize(lobe, shape) * _pores(sitter, rng))[..., None] * _FLASH
     flash += np.array([0.001, 0.005, 0.005], np.float32)  # light strayed within the lens
     _redden_pupils(flash, sitter, rng)
-    return flash, _coarse(sitter.backdrop) * (fall[..., None] * _FLASH * np.array([0.75, 1, 1.05], np.float32) * exposure)
+    return flash, _coarse(sitter.backdrop) * (fall[..., None] * colour * np.array([0.75, 1, 1.05], np.float32) * exposure)
+
+
+def _balanced(light: Map, sitter: Sitter, wanted: Map) -> Map:
+    """A light's colour, changed so that this sitter's skin comes half-way to what is wanted; luminance is kept."""
+    skin = np.median(sitter.colour[_cheeks(sitter)], axis=0) * light + 1e-3
+    gain = np.sqrt((wanted / wanted[0]) / (skin / skin[0]))
+    balanced = light * gain
+    return np.asarray(balanced * ((light @ _LUMINANCE) / (balanced @ _LUMINANCE)), np.float32)
 
 
 def _light_on(
@@ -150,7 +162,7 @@ def _light_on(
     half = to_flash - place / np.linalg.norm(place, axis=2, keepdims=True)
     half /= np.linalg.norm(half, axis=2, keepdims=True)
     shine = np.clip((normal * half).sum(axis=2), 0, 1) ** np.float32(rng.uniform(14, 30))
-    lobe = shine * fall * _oil(sitter, rng)
+    lobe = (shine + np.float32(0.15) * shine ** np.float32(0.25)) * fall * _oil(sitter, rng)
     far = np.hypot((columns - middle[0]) / width, (rows - middle[1]) / width) / _CAMERA_TO_BACKDROP
     behind = (_CAMERA_TO_FACE / _CAMERA_TO_BACKDROP) ** 2 / (1 + far**2) ** 2
     return (0.22 + 0.78 * cosine) * fall, lobe.astype(np.float32), behind.astype(np.float32)
@@ -184,7 +196,7 @@ def _oil(sitter: Sitter, rng: np.random.Generator) -> Map:
     oil = np.full(shape, 0.12, np.float32)
     for centre, reach, amount in spots:
         oil += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
-    return oil * _coarse(sitter.skin) * np.float32(rng.uniform(0.12, 0.34))
+    return oil * _coarse(sitter.skin) * np.float32(rng.uniform(0.16, 0.42))
 
 
 def _pores(sitter: Sitter, rng: np.random.Generator) -> Map:
@@ -203,10 +215,11 @@ def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None
         rows, columns = np.mgrid[: flash.shape[0], : flash.shape[1]][:, *part]
         distance = np.hypot(columns - centre[0], rows - centre[1])
         opening = _polygon(sitter.landmarks[name], sitter.matte.shape, 0.1 * iris)[part]
-        disc = (np.clip((0.72 * iris - distance) / (0.25 * iris) + 0.5, 0, 1) * opening)[..., None].astype(np.float32)
-        red = np.array([0.40, 0.035, 0.045], np.float32) * np.float32(strength)
+        disc = (np.clip((0.6 * iris - distance) / (0.3 * iris) + 0.5, 0, 1) * opening)[..., None].astype(np.float32)
+        depth = np.clip(1.15 - distance / (0.9 * iris), 0.3, 1)[..., None].astype(np.float32)
+        red = np.array([0.34, 0.03, 0.045], np.float32) * np.float32(strength) * depth
         flash[part] += disc * np.float32(0.9) * (red - flash[part])
-        glint = np.exp(-((distance - 0.0) ** 2) / (0.16 * iris) ** 2) * opening
+        glint = np.exp(-((distance / (0.13 * iris)) ** 2)) * opening
         flash[part] += glint[..., None].astype(np.float32) * np.array([0.8, 1.0, 1.0], np.float32)
 
 
@@ -218,7 +231,7 @@ def _shadow(sitter: Sitter, flash_at: NDArray[np.float64]) -> Map:
     shift[:, 2] = -flash_at * width * parallax
     matte = _coarse(sitter.matte)
     moved = cv2.warpAffine(matte, shift, matte.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(0.85 * cv2.GaussianBlur(moved, (0, 0), 0.022 * width), np.float32)
+    return np.asarray(0.85 * cv2.GaussianBlur(moved, (0, 0), 0.016 * width), np.float32)
 
 
 def _inflated(matte: Map, radius: float) -> Map:

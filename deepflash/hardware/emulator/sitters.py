@@ -33,6 +33,11 @@ CANVAS = (FRAME[0] + 2 * MARGIN, FRAME[1] + 2 * MARGIN)
 _FACE_OF_FRAME = 0.40  # width between the jaw's ends; the real pairs have 0.33 to 0.45
 _LARGEST_FACE_OF_FRAME = 0.48
 _EYES_AT = 0.43  # of the frame's height
+_BESIDE_THE_ADMIRAL = np.array(  # flags and cords, which colour alone cannot tell from cap, collar and hair
+    [(0, 0), (240, 0), (240, 20), (218, 27), (213, 38), (194, 44), (177, 58), (171, 78), (155, 90), (146, 112), (144, 150)]
+    + [(147, 185), (151, 200), (155, 225), (159, 242), (158, 270), (164, 287), (182, 297), (196, 304), (198, 312), (183, 326)]
+    + [(163, 338), (130, 351), (98, 357), (72, 366), (57, 376), (41, 387), (29, 412), (22, 450), (15, 500), (0, 500)]
+)
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -70,6 +75,18 @@ class Sitter:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Portrait:
+    """A photograph of somebody: where it comes from, and where it is known to show backdrop (float32, 1 there)."""
+
+    name: str
+    picture: Picture
+    backdrop: Map
+
+    def mirrored(self) -> "_Portrait":
+        return _Portrait(self.name, np.ascontiguousarray(self.picture[:, ::-1]), np.ascontiguousarray(self.backdrop[:, ::-1]))
+
+
 @dataclass(frozen=True)
 class _Looks:
     """How a subject differs from the portrait; zeros for the portrait itself. Lengths in face widths."""
@@ -103,17 +120,19 @@ def load_sitter(choice: SitterChoice) -> Sitter:
     FaceError
         if faces cannot be searched on this machine.
     """
-    portrait, name = _portrait(choice)
+    portrait = _portrait(choice)
     seed = int.from_bytes(hashlib.sha256(choice.subject.encode()).digest()[:8], "big")
     looks = _Looks() if choice.folder is not None or choice.subject in ("S001", "S002") else _draw_looks(seed)
     if looks.mirrored:
-        portrait = np.ascontiguousarray(portrait[:, ::-1])
-    face = subject_face(find_faces(portrait, landmarks="large"), portrait.shape[1], portrait.shape[0])
+        portrait = portrait.mirrored()
+    face = subject_face(find_faces(portrait.picture, landmarks="large"), *portrait.picture.shape[1::-1])
     if face is None:
-        raise PictureError(f"{name} shows no face that can be found; choose a portrait with one face, seen from the front")
+        raise PictureError(f"{portrait.name} shows no face that can be found; choose a portrait of one face, seen from the front")
     found = {group: np.array(points) for group, points in face.landmarks.items()}
-    seated, landmarks = _seat(portrait, found, looks)
-    matte = find_matte(seated, landmarks)
+    canvas_map, scale, landmarks = _seat(portrait.picture, found, looks)
+    seated = _crisp(cv2.remap(portrait.picture, canvas_map, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), scale)
+    beside = cv2.remap(portrait.backdrop, canvas_map, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    matte = find_matte(seated, landmarks, beside)
     linear = to_linear(seated)
     skin = find_skin(linear, matte, landmarks)
     colour, backdrop = _taken_apart(linear, matte)
@@ -130,7 +149,7 @@ def to_linear(picture: Picture) -> Map:
     return table[picture]
 
 
-def _portrait(choice: SitterChoice) -> tuple[Picture, str]:
+def _portrait(choice: SitterChoice) -> _Portrait:
     number = _number_of(choice.subject)
     if choice.folder is None:
         return (_astronaut, _admiral)[number % 2]()
@@ -139,7 +158,8 @@ def _portrait(choice: SitterChoice) -> tuple[Picture, str]:
     if not files:
         raise PictureError(f"{folder} holds no portraits; put .jpg or .png files of one face each into it")
     path = files[number % len(files)]
-    return read_rgb(path), str(path)
+    picture = read_rgb(path)
+    return _Portrait(str(path), picture, np.zeros(picture.shape[:2], np.float32))
 
 
 def _number_of(subject: str) -> int:
@@ -150,17 +170,20 @@ def _number_of(subject: str) -> int:
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big")
 
 
-def _astronaut() -> tuple[Picture, str]:
+def _astronaut() -> _Portrait:
     from skimage import data  # noqa: PLC0415  only this sitter needs it
 
-    return np.asarray(data.astronaut(), dtype=np.uint8), "scikit-image's astronaut"
+    picture = np.asarray(data.astronaut(), dtype=np.uint8)
+    return _Portrait("scikit-image's astronaut", picture, np.zeros(picture.shape[:2], np.float32))
 
 
-def _admiral() -> tuple[Picture, str]:
+def _admiral() -> _Portrait:
     from matplotlib import cbook  # noqa: PLC0415
 
     path = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
-    return read_rgb(path), str(path)
+    picture = read_rgb(path)
+    beside = cv2.fillPoly(np.zeros(picture.shape[:2], np.float32), [_BESIDE_THE_ADMIRAL.astype(np.int32)], 1.0)
+    return _Portrait(str(path), picture, beside)
 
 
 def _draw_looks(seed: int) -> _Looks:
@@ -172,24 +195,27 @@ def _draw_looks(seed: int) -> _Looks:
 
     return _Looks(
         mirrored=bool(rng.integers(2)),
-        wider=either(0.05, 0.13),
-        longer=either(0.03, 0.09),
-        jaw=either(0.04, 0.14),
-        eyes_apart=either(0.006, 0.02),
-        nose_longer=either(0.01, 0.03),
+        wider=either(0.07, 0.15),
+        longer=either(0.04, 0.10),
+        jaw=either(0.06, 0.17),
+        eyes_apart=either(0.008, 0.022),
+        nose_longer=either(0.012, 0.035),
         mouth_lower=either(0.005, 0.02),
         skin_dark=float(rng.uniform(-0.15, 0.95)),
         skin_red=float(rng.uniform(-0.08, 0.08)),
-        hair_light=float(rng.uniform(-1.6, 0.5)),
-        hair_warm=float(rng.uniform(-0.3, 0.4)),
+        hair_light=float(rng.choice((-1.8, -1.1, -0.5, 0.5)) * rng.uniform(0.8, 1.2)),
+        hair_warm=float(rng.uniform(-0.4, 0.6)),
         clothes_hue=float(rng.uniform(0.6, 2 * np.pi - 0.6)),
         clothes_light=float(rng.uniform(-0.7, 0.5)),
-        backdrop=tuple(rng.dirichlet((3.0, 3.0, 3.0)) * rng.uniform(0.25, 0.9)),
+        backdrop=tuple(rng.dirichlet((2.0, 3.0, 2.0)) * rng.uniform(0.3, 0.9)),
     )
 
 
-def _seat(portrait: Picture, found: Landmarks, looks: _Looks) -> tuple[Picture, Landmarks]:
-    """Cut the frame out of the portrait and change its proportions, in one interpolation."""
+def _seat(portrait: Picture, found: Landmarks, looks: _Looks) -> tuple[Map, float, Landmarks]:
+    """Where on the portrait each pixel of the canvas lies, canvas pixels per portrait pixel, landmarks on the canvas.
+
+    The map holds the cut and the change of proportions together, so that the portrait is interpolated once.
+    """
     scale, corner = _frame(portrait, found)  # canvas pixel = (portrait pixel - corner) * scale
     neutral = {name: (points - corner) * scale for name, points in found.items()}
     coarse = 8
@@ -197,11 +223,9 @@ def _seat(portrait: Picture, found: Landmarks, looks: _Looks) -> tuple[Picture, 
     knots = np.stack([columns, rows], axis=2)
     shift = _displacement(knots.reshape(-1, 2), neutral, looks).reshape(knots.shape)
     source = ((knots + shift) / scale + corner).astype(np.float32)
-    dense = cv2.warpAffine(
-        source, np.float32([[1 / coarse, 0, 0], [0, 1 / coarse, 0]]), CANVAS, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
-    seated = cv2.remap(portrait, dense, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return _crisp(seated, scale), {name: _moved(points, neutral, looks) for name, points in neutral.items()}
+    finer = np.array([[1 / coarse, 0, 0], [0, 1 / coarse, 0]])
+    dense = cv2.warpAffine(source, finer, CANVAS, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(dense, np.float32), scale, {name: _moved(points, neutral, looks) for name, points in neutral.items()}
 
 
 def _frame(portrait: Picture, found: Landmarks) -> tuple[float, NDArray[np.float64]]:
