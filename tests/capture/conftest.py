@@ -1,0 +1,29 @@
+"""An emulated studio with a fast scene, for the tests of capture."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deepflash.hardware.emulator.studio import studio_with_camera
+from deepflash.hardware.rig import Rig
+
+Studio = Callable[..., tuple[Rig, Path]]
+
+
+@pytest.fixture
+def open_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    """Return what opens a studio; it returns the rig and the folder with the emulator's logs."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # libgphoto2 keeps its settings there
+    monkeypatch.delenv("VCAMERADIR", raising=False)
+    camera = str(Path(__file__).with_name("lit_camera.py"))
+    with ExitStack() as stack:
+
+        def open_studio(name: str = "studio") -> tuple[Rig, Path]:
+            folder = tmp_path / name
+            command = [sys.executable, camera, str(folder), "390", "520"]
+            return stack.enter_context(studio_with_camera(folder, command)), folder
+
+        yield open_studio
