@@ -1,0 +1,79 @@
+"""A run's curve, for programs (`metrics.jsonl`) and for TensorBoard."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from deepflash.errors import ModelError
+from deepflash.files import write_durably
+from deepflash.pictures import Picture
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Journal:
+    """The run's curve: a line of JSON for every entry, and the same for TensorBoard.
+
+    Entries after the step that the run goes on from are taken back first, so that no step is there twice.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to import, and only training needs it)
+
+        path = run / METRICS_FILE
+        _take_back(path, step)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run), purge_step=step + 1 if step else 0)
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "split": split, **values}, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{name}/{split}", value, step)
+
+    def show(self, step: int, picture: Picture) -> None:
+        self._board.add_image("portraits", picture, step, dataformats="HWC")
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's `metrics.jsonl`.
+
+    Every line has `step` and `split`: "train" with the mean loss since the last such line and the learning rate, or
+    "val" with the mean of every score of evaluate.Scores.
+
+    Raises
+    ------
+    ModelError
+        if there is none, or a line is damaged.
+    """
+    path = run / METRICS_FILE
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise ModelError(f"{run} holds no training curve ({METRICS_FILE} is missing); run deepflash train") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); train again in a new folder") from error
+
+
+def _take_back(path: Path, step: int) -> None:
+    """Keep the lines up to a step; at step 0 none, for then the run begins anew. A line cut short by a kill goes too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or not step or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    write_durably(path, "".join(kept))

@@ -1,0 +1,174 @@
+"""Recipes: every hyper-parameter of a training run in one TOML file."""
+
+import math
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from deepflash.errors import ModelError
+from deepflash.model.encodings import ENCODINGS
+from deepflash.model.network import STRIDE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run's hyper-parameters. The defaults are the sensible ones; `paper.toml` holds the literal ones."""
+
+    encoding: str = "C"
+    """How the problem is put to the network: a letter of the paper's Figure 3."""
+    width: float = 1.0
+    """Multiplier of the network's channels; 1 is the paper's 29.4 million parameters."""
+    size: int = 512
+    """Side of the pictures the network is trained on, in pixels; a multiple of 32, not larger than the data set's."""
+    decoder_std: float = 0.0
+    """Standard deviation of the decoder's first weights; 0 is sqrt(2 / fan-in), 1 the paper's word."""
+    head: Literal["zero", "xavier"] = "zero"
+    """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's."""
+    batch: int = 4
+    """Pictures per step."""
+    epochs: int = 62
+    """How often every training picture is seen."""
+    max_steps: int = 0
+    """The run ends after this many steps if the epochs have not ended it before; 0 is no limit."""
+    learning_rate: float = 1e-5
+    """Adam's step size after the warm-up."""
+    beta1: float = 0.9
+    """Adam's forgetting factor of the gradient."""
+    beta2: float = 0.999
+    """Adam's forgetting factor of the squared gradient."""
+    epsilon: float = 1e-8
+    """Adam's guard against division by zero."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    schedule: str = "constant"
+    """What the learning rate does after the warm-up: "constant", or "cosine" down to 0 at the last step."""
+    mean_weight: float = 1.0
+    """Weight of the mean colour in the loss: 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
+    ema: float = 0.0
+    """Decay per step of the averaged weights that are kept as the result; 0 keeps the last weights."""
+    precision: str = "float32"
+    """Arithmetic of the network: "float32", or "bfloat16" (autocast), twice as fast where the processor has it."""
+    seed: int = 0
+    """Of the first weights and of the order of the pictures."""
+
+    def __post_init__(self) -> None:
+        for name, (holds, demand) in _DEMANDS.items():
+            if not holds(getattr(self, name)):
+                raise ModelError(f"the recipe's {name} is {getattr(self, name)!r}; it must be {demand}")
+        if self.batch * (self.size // STRIDE) ** 2 < 2:
+            raise ModelError("the recipe's batch of 1 at size 32 leaves batch normalisation one value; raise either")
+
+    def learning_rate_at(self, step: int, last_step: int) -> float:
+        """Return the learning rate of a step, counted from 0, of a run that ends with `last_step` steps done."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+        if self.schedule == "constant":
+            return self.learning_rate
+        share = (step - self.warmup_steps) / max(1, last_step - self.warmup_steps)
+        return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+    def as_toml(self) -> str:
+        """Return the recipe as TOML, every field in it."""
+        return "".join(f"{name} = {_toml_value(value)}\n" for name, value in asdict(self).items())
+
+
+def load_recipe(recipe: str | Path) -> Recipe:
+    """Read a recipe by the name of one that comes with the package, or from a TOML file.
+
+    Parameters
+    ----------
+    recipe
+        `quick`, `paper`, or the path of a TOML file. Fields that it does not name keep their defaults.
+
+    Raises
+    ------
+    ModelError
+        if there is no such recipe, a key is unknown, or a value is out of range.
+    """
+    text, where = _text_of(recipe)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{where} is not TOML ({error}); correct that line") from error
+    types = {field.name: field.type for field in fields(Recipe)}
+    unknown = sorted(set(values) - set(types))
+    if unknown:
+        raise ModelError(f"{where} has unknown keys {', '.join(unknown)}; a recipe knows {', '.join(types)}")
+    try:
+        return Recipe(**{name: _converted(name, value, types[name]) for name, value in values.items()})
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir() if path.name.endswith(".toml"))
+
+
+def _text_of(recipe: str | Path) -> tuple[str, str]:
+    if str(recipe) in recipe_names():
+        return (_shipped() / f"{recipe}.toml").read_text(encoding="utf-8"), f"recipe {recipe}"
+    try:
+        return Path(recipe).read_text(encoding="utf-8"), str(recipe)
+    except FileNotFoundError:
+        raise ModelError(f"there is no recipe {recipe}; give a TOML file, or one of {', '.join(recipe_names())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"recipe {recipe} cannot be read ({error})") from error
+
+
+def _shipped() -> Any:
+    return resources.files("deepflash.model") / "recipes"
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    if kind not in (int, float):
+        kind = str
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ModelError(f"{name} is {value!r}; it must be of type {kind.__name__}")
+    return value
+
+
+def _toml_value(value: float | str) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: least <= value < float("inf")), f"at least {least}"
+
+
+def _positive() -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: 0 < value < float("inf")), "positive"
+
+
+def _share() -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: 0 <= value < 1), "at least 0 and below 1"
+
+
+def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value in choices), f"one of {', '.join(choices)}"
+
+
+_DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "encoding": _one_of(*ENCODINGS),
+    "width": _positive(),
+    "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
+    "decoder_std": _at_least(0),
+    "head": _one_of("zero", "xavier"),
+    "batch": _at_least(1),
+    "epochs": _at_least(1),
+    "max_steps": _at_least(0),
+    "learning_rate": _positive(),
+    "beta1": _share(),
+    "beta2": _share(),
+    "epsilon": _positive(),
+    "warmup_steps": _at_least(0),
+    "schedule": _one_of("constant", "cosine"),
+    "mean_weight": _at_least(0),
+    "ema": _share(),
+    "precision": _one_of("float32", "bfloat16"),
+}

@@ -1,0 +1,142 @@
+"""A run's folder: what it was trained with, and the weights that came out.
+
+- `run.json`: format version and the data set's identity;
+- `recipe.toml`: every hyper-parameter;
+- `weights.safetensors`: the network's weights to be used, with the recipe and the step in its metadata;
+- `state.pt`: all that is needed to go on training (see train.py);
+- `metrics.jsonl`, `events.out.tfevents.*`, `samples/step-NNNNNN.png`: how it went.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from deepflash.errors import ModelError
+from deepflash.files import write_durably, write_json
+from deepflash.model.network import DeepFlash
+from deepflash.model.recipe import Recipe, load_recipe
+from deepflash.shards import ShardSet
+
+RUN_FORMAT = 1
+RUN_FILE = "run.json"
+RECIPE_FILE = "recipe.toml"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's network, ready for use.
+
+    Attributes
+    ----------
+    recipe
+        What it was trained with.
+    network
+        In evaluation mode, channels last, on the device that was asked for.
+    step
+        Training steps behind it.
+    """
+
+    recipe: Recipe
+    network: DeepFlash
+    step: int
+
+
+def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
+    """Begin a run's folder, or make sure that the one there was begun with the same recipe and data set.
+
+    Raises
+    ------
+    ModelError
+        if it was not, or the folder holds something else.
+    """
+    identity = {"format": RUN_FORMAT, "dataset": dataset_identity(shards)}
+    if not (run / RUN_FILE).exists():
+        if run.exists() and any(run.iterdir()) and not (run / RECIPE_FILE).exists():
+            raise ModelError(f"{run} is not empty and holds no run; give a new or empty folder")
+        write_durably(run / RECIPE_FILE, recipe.as_toml())
+        write_json(run / RUN_FILE, identity)
+        return
+    begun = read_identity(run)
+    if load_recipe(run / RECIPE_FILE) != recipe:
+        raise ModelError(f"{run} was begun with another recipe (see {run / RECIPE_FILE}); give a new folder, or that recipe")
+    if begun["dataset"] != identity["dataset"]:
+        raise ModelError(f"{run} was begun on another data set than {shards.folder}; give a new folder, or that data set")
+
+
+def dataset_identity(shards: ShardSet) -> str:
+    """Return the SHA-256 of the data set's index, which holds that of every picture."""
+    return str(shards.manifest["index"]["sha256"])
+
+
+def read_identity(run: Path) -> dict[str, object]:
+    """Return the content of `run.json`.
+
+    Raises
+    ------
+    ModelError
+        if the folder holds no run, or one of an unknown format.
+    """
+    path = run / RUN_FILE
+    try:
+        identity = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{run} holds no run ({RUN_FILE} is missing); give the folder that deepflash train wrote") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged ({error}); train again in a new folder") from error
+    found = identity.get("format") if isinstance(identity, dict) else None
+    if found != RUN_FORMAT:
+        raise ModelError(f"{path} has format {found}, this program reads {RUN_FORMAT}; update deepflash")
+    return dict(identity)
+
+
+def save_weights(run: Path, weights: dict[str, Tensor], recipe: Recipe, step: int) -> None:
+    """Write the weights to be used, durably, with what is needed to use them."""
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
+    metadata = {"format": str(RUN_FORMAT), "network": "DeepFlash", "recipe": recipe.as_toml(), "step": str(step)}
+    write_durably(run / WEIGHTS_FILE, save(tensors, metadata))
+
+
+def load_run(run: Path, device: torch.device | None = None) -> TrainedRun:
+    """Load a run's network for use.
+
+    Raises
+    ------
+    ModelError
+        if there is no run, it has no weights yet, or they are damaged.
+    """
+    read_identity(run)
+    recipe = load_recipe(run / RECIPE_FILE)
+    path = run / WEIGHTS_FILE
+    if not path.exists():
+        raise ModelError(f"{run} has no weights yet ({WEIGHTS_FILE} is missing); run deepflash train to its end")
+    network = build_network(recipe)
+    try:
+        with safe_open(path, framework="pt") as file:
+            step = int(file.metadata()["step"])
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged or of another network ({error}); train again in a new folder") from error
+    return TrainedRun(recipe, to_device(network, device).eval(), step)
+
+
+def build_network(recipe: Recipe) -> DeepFlash:
+    """Build the recipe's network with its first weights."""
+    return DeepFlash(recipe.width, decoder_std=recipe.decoder_std or None, head=recipe.head, seed=recipe.seed)
+
+
+def to_device(network: DeepFlash, device: torch.device | None) -> DeepFlash:
+    """Move a network, channels last: half the time of a step on a CPU (3.0 against 1.1 s, measured), and the GPU's layout."""
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def answer(network: DeepFlash, prepared: Tensor, precision: str) -> Tensor:
+    """Ask the network, in the recipe's arithmetic; (N, 3, H, W) float32 in and out."""
+    with torch.autocast(prepared.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        result: Tensor = network(prepared.contiguous(memory_format=torch.channels_last))
+    return result.float()

@@ -1,0 +1,378 @@
+"""The trainer: plain PyTorch, one loop, one file.
+
+A run is a folder. What the next step does is known from `state.pt` alone: weights, Adam's moments, averaged weights,
+the step, the random state, and the losses not yet logged; the order of the pictures is a pure function of seed and step
+(data.py). So the same command run again goes on where the last one stopped, and on a CPU it ends with the same bits.
+Everything that resuming needs is in that one file because two files cannot be replaced in one instant.
+"""
+
+import math
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepflash.errors import ModelError
+from deepflash.files import durable_file, sweep_temporaries, write_durably
+from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at, to_picture, unaugmented
+from deepflash.model.encodings import Encoding, encoding_named
+from deepflash.model.evaluate import Compared, Scores, compare, mean_scores
+from deepflash.model.journal import Journal, read_metrics
+from deepflash.model.losses import mean_removed_loss
+from deepflash.model.network import DeepFlash
+from deepflash.model.recipe import Recipe, load_recipe
+from deepflash.model.runs import answer, build_network, enter_run, save_weights, to_device
+from deepflash.pictures import Picture, encode
+from deepflash.progress import Report, silent
+from deepflash.shards import Entry, ShardSet, open_shards
+
+STATE_FILE = "state.pt"
+SAMPLES_FOLDER = "samples"
+
+_STATE_FORMAT = 1
+_LOG_EVERY_STEPS = 10
+_LEAST_STEPS_BETWEEN_VALIDATIONS = 50
+_SHOWN_PORTRAITS = 4
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes
+    ----------
+    run
+        Its folder.
+    steps
+        Training steps behind it, in all.
+    resumed_from
+        The step this call began with; equal to `steps` if there was nothing left to do.
+    seconds
+        What this call took.
+    loss
+        Mean training loss of the last logged steps.
+    validation
+        Mean scores of the un-augmented validation pairs, or None if the data set has none.
+    """
+
+    run: Path
+    steps: int
+    resumed_from: int
+    seconds: float
+    loss: float
+    validation: Scores | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What stays the same from step to step."""
+
+    recipe: Recipe
+    encoding: Encoding
+    dataset: ShardSet
+    entries: list[Entry]
+    run: Path
+    device: torch.device
+    last_step: int
+    validate_every: int
+
+
+@dataclass
+class _State:
+    """What changes from step to step: all of it is in the state file."""
+
+    network: DeepFlash
+    optimizer: torch.optim.Adam
+    averaged: dict[str, Tensor]
+    step: int
+    unlogged: list[float]
+
+
+def train(
+    shards: Path,
+    run: Path,
+    recipe: str | Path,
+    *,
+    device: str | None = None,
+    workers: int = 2,
+    cache_gb: float = 1.0,
+    save_every_s: float = 60.0,
+    report: Report = silent,
+) -> TrainResult:
+    """Train a network, or go on with a run that was interrupted. A finished run is left as it is.
+
+    SIGTERM and Ctrl-C save the state and then raise KeyboardInterrupt. The whole state is also saved at every validation
+    and every `save_every_s`, so a killed run loses at most that.
+
+    Parameters
+    ----------
+    shards
+        Folder of a data set.
+    run
+        Folder of the run, new or begun before with the same recipe and data set.
+    recipe
+        `quick`, `paper`, or the path of a TOML file.
+    device
+        As torch names it; the GPU if there is one, else the CPU.
+    workers
+        Threads that read and decode pictures ahead. Changes nothing but the speed.
+    cache_gb
+        Memory for prepared pictures, in 10^9 bytes; the others are prepared again each time. Changes nothing but the speed.
+    save_every_s
+        Longest time between two saves of the state, in seconds.
+    report
+        Called after every step, with the loss.
+
+    Raises
+    ------
+    ModelError
+        if the recipe is wrong, the data set does not fit it, the run's folder is another's, or the loss is not finite.
+    ShardError
+        if the data set cannot be read.
+    """
+    began_s = time.monotonic()
+    task = _plan(shards, run, recipe, device)
+    sweep_temporaries(run)
+    with _deterministic(task.device), torch.random.fork_rng(devices=[]):
+        state = _begin(task)
+        if (run / STATE_FILE).exists():
+            _restore(task, state)
+        resumed_from = state.step
+        if state.step < task.last_step:
+            pictures = TrainingPictures(
+                task.dataset, task.entries, size=task.recipe.size, encoding=task.encoding, device=task.device,
+                workers=workers, cache_bytes=int(cache_gb * 10**9),
+            )  # fmt: skip
+            with _stop_requests() as stop_requested, Journal(run, state.step) as journal:
+                _go_on(task, state, pictures, journal, stop_requested, save_every_s, report)
+        else:
+            report(state.step, task.last_step, "finished before")
+    lines = read_metrics(run)
+    validations = [line for line in lines if line["split"] == "val"]
+    return TrainResult(
+        run=run,
+        steps=state.step,
+        resumed_from=resumed_from,
+        seconds=time.monotonic() - began_s,
+        loss=next(line["loss"] for line in reversed(lines) if line["split"] == "train"),
+        validation=Scores(**{name: validations[-1][name] for name in Scores.__annotations__}) if validations else None,
+    )
+
+
+def _plan(shards: Path, run: Path, recipe: str | Path, device: str | None) -> _Task:
+    plan = load_recipe(recipe)
+    dataset = open_shards(shards)
+    entries = dataset.entries("train")
+    if not entries:
+        raise ModelError(f"{shards} has no pictures in its split train; build the data set from more subjects")
+    if dataset.size < plan.size:
+        raise ModelError(
+            f"the recipe wants pictures of {plan.size} px, but {shards} holds {dataset.size} px;"
+            f" build the data set with --size {plan.size}, or choose another recipe"
+        )
+    enter_run(run, plan, dataset)
+    last_step = math.ceil(plan.epochs * len(entries) / plan.batch)
+    return _Task(
+        recipe=plan,
+        encoding=encoding_named(plan.encoding),
+        dataset=dataset,
+        entries=entries,
+        run=run,
+        device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        last_step=min(last_step, plan.max_steps) if plan.max_steps else last_step,
+        validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
+    )
+
+
+def _go_on(
+    task: _Task,
+    state: _State,
+    pictures: TrainingPictures,
+    journal: Journal,
+    stop_requested: threading.Event,
+    save_every_s: float,
+    report: Report,
+) -> None:
+    """Take the steps that are left, then validate, save and return; or save and raise KeyboardInterrupt."""
+    if not unaugmented(task.dataset, "val"):
+        report(state.step, task.last_step, "no validation pairs, so no validation")
+    if state.step == 0:
+        _validate(task, state, journal)
+    began_s = saved_s = time.monotonic()
+    first_step = state.step
+    for batch in pictures.batches(task.recipe.batch, task.recipe.seed, range(state.step, task.last_step)):
+        loss = _take_step(task, state, batch)
+        _log_loss(task, state, journal, loss)
+        milestone = state.step % task.validate_every == 0 or state.step == task.last_step
+        if milestone:
+            _validate(task, state, journal)
+        if milestone or stop_requested.is_set() or time.monotonic() - saved_s >= save_every_s:
+            journal.sync()
+            _save(task, state)
+            saved_s = time.monotonic()
+        rate = (state.step - first_step) * task.recipe.batch / (time.monotonic() - began_s)
+        report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s")
+        if stop_requested.is_set() and state.step < task.last_step:
+            raise KeyboardInterrupt
+
+
+def _take_step(task: _Task, state: _State, batch: Batch) -> float:
+    """Train on one batch; return its loss."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = task.recipe.learning_rate_at(state.step, task.last_step)
+    decode = task.encoding.decode
+    predicted = answer(state.network, batch.prepared, task.recipe.precision)
+    loss = mean_removed_loss(
+        decode(batch.prepared, predicted), decode(batch.prepared, batch.target), mean_weight=task.recipe.mean_weight
+    )
+    value = loss.item()
+    if not math.isfinite(value):
+        raise ModelError(_explain_divergence(task, state.step, value))
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    state.step += 1
+    if task.recipe.ema:
+        _average(state, min(task.recipe.ema, state.step / (state.step + 9)))
+    return float(value)
+
+
+def _explain_divergence(task: _Task, step: int, loss: float) -> str:
+    batch = task.recipe.batch
+    chosen = samples_at(range(step * batch, (step + 1) * batch), len(task.entries), task.recipe.seed)
+    keys = ", ".join(task.entries[index].key for index in chosen)
+    return (
+        f"the loss became {loss} in step {step + 1} of {task.run} (pictures {keys});"
+        " look at these pictures, or begin a new run with a lower learning_rate"
+    )
+
+
+@torch.no_grad()
+def _average(state: _State, decay: float) -> None:
+    """Move the averaged weights, and the statistics of batch normalisation that belong to them, towards the last ones."""
+    for name, tensor in state.network.state_dict().items():
+        if tensor.is_floating_point():
+            state.averaged[name].lerp_(tensor, 1 - decay)
+        else:
+            state.averaged[name].copy_(tensor)
+
+
+def _log_loss(task: _Task, state: _State, journal: Journal, loss: float) -> None:
+    state.unlogged.append(loss)
+    if state.step % _LOG_EVERY_STEPS == 0 or state.step == task.last_step:
+        rate = task.recipe.learning_rate_at(state.step - 1, task.last_step)
+        mean = sum(state.unlogged) / len(state.unlogged)
+        journal.write(state.step, "train", {"loss": mean, "learning_rate": rate})
+        state.unlogged.clear()
+
+
+def _validate(task: _Task, state: _State, journal: Journal) -> None:
+    """Score the weights to be used on the validation pairs, and draw the first few of them."""
+    network = to_device(build_network(task.recipe), task.device)
+    network.load_state_dict(_weights_to_use(task, state))
+    network.eval()
+    split = "val" if unaugmented(task.dataset, "val") else "train"
+    limit = None if split == "val" else _SHOWN_PORTRAITS
+    shown: list[Picture] = []
+    scores: list[Scores] = []
+    for compared in compare(network, task.recipe, portraits(task.dataset, split, task.recipe.size, limit=limit)):
+        scores.append(compared.scores)
+        if len(shown) < _SHOWN_PORTRAITS:
+            shown.append(_row(compared))
+    if shown:
+        sheet = np.concatenate(shown)
+        write_durably(task.run / SAMPLES_FOLDER / f"step-{state.step:06d}.png", encode(sheet, ".png"))
+        journal.show(state.step, sheet)
+    if split == "val":
+        journal.write(state.step, "val", asdict(mean_scores(scores)))
+
+
+def _row(compared: Compared) -> Picture:
+    """Put flash, result and reconstructed ground truth side by side."""
+    pictures = (compared.portrait.flash, compared.result, compared.reconstructed)
+    return np.concatenate([to_picture(picture[0]) for picture in pictures], axis=1)
+
+
+def _begin(task: _Task) -> _State:
+    torch.manual_seed(task.recipe.seed)
+    network = to_device(build_network(task.recipe), task.device).train()
+    betas = (task.recipe.beta1, task.recipe.beta2)
+    optimizer = torch.optim.Adam(network.parameters(), task.recipe.learning_rate, betas, task.recipe.epsilon)
+    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()} if task.recipe.ema else {}
+    return _State(network, optimizer, averaged, step=0, unlogged=[])
+
+
+def _save(task: _Task, state: _State) -> None:
+    save_weights(task.run, _weights_to_use(task, state), task.recipe, state.step)
+    content = {
+        "format": _STATE_FORMAT,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "averaged": state.averaged,
+        "random": torch.get_rng_state(),
+        "unlogged": state.unlogged,
+    }
+    with durable_file(task.run / STATE_FILE) as file:
+        torch.save(content, file)
+
+
+def _restore(task: _Task, state: _State) -> None:
+    path = task.run / STATE_FILE
+    try:
+        content = torch.load(path, map_location=task.device, weights_only=True)
+        if content["format"] != _STATE_FORMAT:
+            raise ModelError(f"{path} has format {content['format']}, this program reads {_STATE_FORMAT}; update deepflash")
+        state.network.load_state_dict(content["network"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.averaged = content["averaged"]
+        state.step = content["step"]
+        state.unlogged = content["unlogged"]
+        torch.set_rng_state(content["random"].cpu())
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path} is damaged ({error}); remove it to begin again, or train in a new folder") from error
+
+
+def _weights_to_use(task: _Task, state: _State) -> dict[str, Tensor]:
+    return state.averaged if task.recipe.ema else state.network.state_dict()
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """On a CPU, refuse operations whose result may differ from run to run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn SIGTERM and Ctrl-C into an event that is looked at between steps; a second one interrupts at once."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested  # signals are the main thread's
+        return
+
+    def request(_number: int, _frame: FrameType | None) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
