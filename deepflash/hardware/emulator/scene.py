@@ -195,29 +195,33 @@ def _blinks(seed: int, shot: int) -> bool:
 
 
 def _with_closed_eyes(radiance: Map, landmarks: Landmarks) -> Map:
-    """Draw the upper lids down: the skin between brow and lashes is stretched over the eyes."""
+    """Draw the upper lids down: the skin below the brow is stretched over the eye, lashes darken its lower edge."""
     closed = radiance.copy()
     for eye, brow in (("left_eye", "left_eyebrow"), ("right_eye", "right_eyebrow")):
         outer, up1, up2, inner, low2, low1 = landmarks[eye]
         width = float(np.hypot(*(inner - outer)))
-        left, right = round(min(outer[0], inner[0]) - 0.12 * width), round(max(outer[0], inner[0]) + 0.12 * width)
-        columns = np.arange(left, right + 1)
-        upper = np.interp(columns, *_sorted_curve([outer, up1, up2, inner]))
-        lower = np.interp(columns, *_sorted_curve([outer, low1, low2, inner])) + 0.04 * width
-        start = np.minimum(np.interp(columns, *_sorted_curve(landmarks[brow])) + 0.12 * width, upper - 0.15 * width)
-        rows = np.arange(round(float(start.min())), round(float(lower.max())) + 2)[:, None].astype(np.float64)
-        along = (rows - start) / (lower - start)
-        source = np.where((along > 0) & (along < 1), start + along * (upper - 0.02 * width - start), rows)
-        window = np.sin(np.pi * np.clip((columns - left) / (right - left), 0, 1)) ** 0.3  # no seam at the corners
-        source = rows + (source - rows) * window
-        at_x = np.broadcast_to(columns, source.shape).astype(np.float32)
-        closed[int(rows[0, 0]) : int(rows[-1, 0]) + 1, left : right + 1] = cv2.remap(
-            radiance, at_x, source.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        left, right = round(min(outer[0], inner[0]) - 0.2 * width), round(max(outer[0], inner[0]) + 0.2 * width)
+        columns = np.arange(left, right + 1, dtype=np.float64)
+        upper = np.interp(columns, *_curve([outer, up1, up2, inner]))
+        lower = np.interp(columns, *_curve([outer, low1, low2, inner])) + 0.05 * width
+        highest = np.maximum(np.interp(columns, *_curve(landmarks[brow])) + 0.12 * width, upper - 0.35 * width)
+        start = np.minimum(highest, upper - 0.2 * width)
+        rows = np.arange(round(start.min() - 0.2 * width), round(lower.max() + 0.3 * width))[:, None].astype(np.float64)
+        along = np.clip((rows - start) / (lower - start), 0, 1.3)
+        source = start + along * (upper - 0.1 * width - start)
+        sources = np.broadcast_to(columns, source.shape).astype(np.float32), source.astype(np.float32)
+        lid = cv2.remap(radiance, *sources, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        taper = np.clip(np.sin(np.pi * (columns - left) / (right - left)) * 2 - 0.3, 0, 1)
+        cover = ((rows > start) & (rows < lower)) * taper
+        lashes = 0.6 * taper * np.exp(-(((rows - lower + 0.03 * width) / (0.04 * width)) ** 2))
+        soft = cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 0.035 * width)[..., None]
+        part = closed[int(rows[0, 0]) : int(rows[-1, 0]) + 1, left : right + 1]
+        part += soft * (lid - part)
+        part *= (1 - lashes)[..., None].astype(np.float32)
     return closed
 
 
-def _sorted_curve(points: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _curve(points: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     curve = np.array(points, np.float64)
     curve = curve[np.argsort(curve[:, 0])]
     return curve[:, 0], curve[:, 1]
