@@ -212,6 +212,8 @@ class _Keeper:
                 self._clear_card(rejected)
                 return
             note(f"{pose}: {attempt.reasons[0]}")
+            if attempt.verdict == "failed":
+                self._recover()
 
     def _attempt(self, pose: str) -> tuple[Attempt, list[CardFile]]:
         take_id = self._next_take()
@@ -219,7 +221,6 @@ class _Keeper:
             try:
                 take = photograph_pair(self._rig, self._lamps, self._camera, folder)
             except HardwareError as error:
-                self._recover()
                 return Attempt(take_id, pose, "failed", (str(error),)), []
             verdict = check_take(take, self._rig)
             if verdict.good:
