@@ -24,7 +24,7 @@ def durable_file(path: Path) -> Iterator[IO[bytes]]:
 
     If the block raises, nothing appears and what stood at `path` before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
     temporary = Path(name)
     try:
@@ -60,11 +60,11 @@ def durable_folder(path: Path) -> Iterator[Path]:
     FileExistsError
         if `path` exists already: a committed folder is never replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=path.parent))
     try:
         yield temporary
-        for file in temporary.iterdir():
+        for file in temporary.rglob("*"):
             _sync_file(file)
         sync_folder(temporary)
         temporary.chmod(0o755)
@@ -108,6 +108,15 @@ def sha256_of(path: Path) -> str:
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable (a rename alone is not, until its folder is synced)."""
     _sync_file(path)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably: what is renamed into it must not go with it in a power cut."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
 
 
 def _sync_file(path: Path) -> None:

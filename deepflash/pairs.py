@@ -12,6 +12,7 @@ photograph (fixed, the paper's R) to the same point of the studio photograph (mo
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -180,11 +181,11 @@ def read_pair(folder: Path) -> Pair:
     record = _read_json(folder / SIDECAR, PAIR_FORMAT)
     try:
         subject, session, take, pose = (str(record[key]) for key in ("subject", "session", "take", "pose"))
-        for name, facts in record["files"].items():
-            size_bytes = _size_of(folder / f"{name}.jpg")
-            if size_bytes != facts["size_bytes"]:
+        for name in ("flash", "studio"):
+            size_bytes, stored_bytes = _size_of(folder / f"{name}.jpg"), record["files"][name]["size_bytes"]
+            if size_bytes != stored_bytes:
                 raise PairError(
-                    f"{folder / name}.jpg has {size_bytes} bytes, {SIDECAR} says {facts['size_bytes']}; restore it from a copy"
+                    f"{folder / name}.jpg has {size_bytes} bytes, {SIDECAR} says {stored_bytes}; restore it from a copy"
                 )
     except (KeyError, TypeError, AttributeError) as error:
         raise PairError(f"{folder / SIDECAR} lacks {error}; restore it from a copy") from error
@@ -225,7 +226,8 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
         raise PairError(
             f"{root} holds no pairs; expected <subject>/<session>/<take>/{SIDECAR} or files NN_flash.jpg and NN_studio.jpg"
         )
-    return sorted(pairs, key=lambda pair: pair.id), set_aside
+    pairs, twins = _unique(sorted(pairs, key=lambda pair: pair.id))
+    return pairs, set_aside + twins
 
 
 def save_alignment(folder: Path, alignment: Alignment) -> Path:
@@ -259,7 +261,7 @@ def load_alignment(path: Path) -> Alignment:
             content[f"{name}_face"] = _face_from_json(content[f"{name}_face"])
         content["size"] = tuple(content["size"])
         content["studio_size"] = tuple(content["studio_size"])
-        content["moving_from_fixed"] = tuple(tuple(float(value) for value in row) for row in content["moving_from_fixed"])
+        content["moving_from_fixed"] = _affine_from_json(content["moving_from_fixed"])
         content["reasons"] = tuple(content["reasons"])
         return Alignment(**content)
     except (KeyError, TypeError, ValueError) as error:
@@ -287,21 +289,43 @@ def load_alignments(folder: Path) -> tuple[list[Alignment], list[SetAside]]:
     return sorted(alignments, key=lambda alignment: alignment.pair_id), set_aside
 
 
+def _unique(pairs: list[Pair]) -> tuple[list[Pair], list[SetAside]]:
+    """Part the pairs with an id of their own from the later ones of the same id (a take's folder was copied)."""
+    first: dict[str, Pair] = {}
+    twins = []
+    for pair in pairs:
+        if pair.id in first:
+            other = first[pair.id].flash.parent
+            twins.append(SetAside(pair.id, f"{pair.flash.parent} holds the same take as {other}; remove one of them"))
+        else:
+            first[pair.id] = pair
+    return list(first.values()), twins
+
+
 def _named_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
-    lights: dict[str, dict[str, Path]] = {}
+    found: dict[str, dict[str, list[Path]]] = {}
     for path in _visible_files(root):
         match = _PICTURE_NAME.fullmatch(path.name)
         if match:
-            lights.setdefault(match["id"], {})[match["light"].lower()] = path
+            lights = found.setdefault(match["id"], {"flash": [], "studio": []})
+            lights[match["light"].lower()].append(path)
     pairs = []
-    alone = []
-    for name, files in lights.items():
-        missing = {"flash", "studio"} - files.keys()
-        if missing:
-            alone.append(SetAside(name, f"{root / name}_{missing.pop()}.* is missing; a pair needs both photographs"))
+    set_aside = []
+    for name, lights in found.items():
+        reason = "; ".join(
+            _reason_against(root / f"{name}_{light}", files) for light, files in lights.items() if len(files) != 1
+        )
+        if reason:
+            set_aside.append(SetAside(name, reason))
         else:
-            pairs.append(Pair(name, name, files["flash"], files["studio"]))
-    return pairs, alone
+            pairs.append(Pair(name, name, lights["flash"][0], lights["studio"][0]))
+    return pairs, set_aside
+
+
+def _reason_against(stem: Path, files: list[Path]) -> str:
+    if not files:
+        return f"{stem}.* is missing; a pair needs both photographs"
+    return f"{stem} stands for {' and '.join(file.name for file in files)}; keep one of them"
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
@@ -326,6 +350,13 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         raise PairError(f"{path} is missing; restore it from a copy") from None
+
+
+def _affine_from_json(value: list[list[float]]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    (a, b, tx), (c, d, ty) = ((float(number) for number in row) for row in value)
+    if not all(map(math.isfinite, (a, b, tx, c, d, ty))):
+        raise ValueError("its transform is not finite")
+    return (a, b, tx), (c, d, ty)
 
 
 def _face_from_json(value: dict[str, Any] | None) -> Face | None:

@@ -19,7 +19,10 @@ from deepflash.errors import PictureError
 
 Picture = NDArray[np.uint8]
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 178_000_000
+"""More are refused; Pillow's own limit, which is a setting of the whole process, lies just above."""
+
+_TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
@@ -39,21 +42,23 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     PictureError
-        if the file is missing, not a picture, or larger than 200 megapixels.
+        if the file is missing, not a picture, or larger than 178 megapixels.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, which MAX_PIXELS decides, and of damaged EXIF, which does not matter
             with Image.open(path) as image:
                 width, height = image.size
-                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+                orientation = _orientation(image)
                 kind = image.format or "unknown"
     except FileNotFoundError:
         raise PictureError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path} claims to have {_TOO_MANY}; replace the file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"{path} is not a readable picture ({error}); replace the file") from error
     if width * height > MAX_PIXELS:
-        raise PictureError(f"{path} has {width} x {height} pixels; more than {MAX_PIXELS // 10**6} megapixels are refused")
+        raise PictureError(f"{path} claims to have {_TOO_MANY} ({width} x {height} pixels); replace the file")
     if orientation in _SIDEWAYS:
         width, height = height, width
     return Header(width, height, kind)
@@ -112,6 +117,12 @@ def encode(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
     if not ok:
         raise PictureError(f"a picture of shape {picture.shape} could not be encoded as {suffix}")
     return bytes(encoded.tobytes())
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode all pixels to see whether a tag stands behind them
+    return int(image.getexif().get(_EXIF_ORIENTATION, 1))
 
 
 def _decode(path: Path, flags: int) -> Picture:
