@@ -1,0 +1,99 @@
+"""Faces are found where they are, in pixels of the picture given, and face_recognition's traps stay shut."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from deepflash.errors import FaceError
+from deepflash.faces import _face_recognition, find_faces, subject_face
+from deepflash.pairs import Face
+from deepflash.pictures import Picture
+
+# The astronaut's face as a person sees it in the 512 x 512 picture: eyes and nose within a few pixels
+EYES = {"left": (202.0, 98.0), "right": (244.0, 98.0)}
+NOSE = (224.0, 122.0)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Picture:
+    return np.asarray(data.astronaut(), dtype=np.uint8)
+
+
+def test_the_astronauts_face_is_found_with_box_and_five_points(astronaut: Picture) -> None:
+    face = find_faces(astronaut)[0]  # the detector takes the badge on her suit for a second, smaller one
+    left, top, right, bottom = face.box
+    assert left < NOSE[0] < right
+    assert top < NOSE[1] < bottom
+    assert 60 < right - left < 140
+    points = np.concatenate([np.array(group) for group in face.landmarks.values()])
+    assert len(points) == 5
+    eyes = points[points[:, 1].argsort()][:4]
+    np.testing.assert_allclose(eyes.mean(axis=0), (223, 98), atol=12)
+
+
+def test_the_large_model_names_the_parts_of_the_face(astronaut: Picture) -> None:
+    face = find_faces(astronaut, landmarks="large")[0]
+    assert {"left_eye", "right_eye", "nose_tip", "chin", "top_lip"} <= set(face.landmarks)
+    np.testing.assert_allclose(np.mean(face.landmarks["left_eye"], axis=0), EYES["left"], atol=10)
+    np.testing.assert_allclose(np.mean(face.landmarks["right_eye"], axis=0), EYES["right"], atol=10)
+
+
+def test_coordinates_are_those_of_the_picture_given_however_large_it_is(astronaut: Picture) -> None:
+    """Four times as large is four times as far from the origin's corner, to the detector's own step."""
+    large = np.asarray(cv2.resize(astronaut, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    small_nose, large_nose = (np.array(find_faces(picture)[0].landmarks["nose_tip"][0]) for picture in (astronaut, large))
+    np.testing.assert_allclose((large_nose + 0.5) / 4 - 0.5, small_nose, atol=3)
+
+
+def test_the_subject_of_the_astronauts_portrait_is_her_face_and_not_the_badge(astronaut: Picture) -> None:
+    face = subject_face(find_faces(astronaut), 512, 512)
+    assert face is not None
+    np.testing.assert_allclose(face.landmarks["nose_tip"][0], NOSE, atol=15)
+
+
+def test_no_face_is_an_empty_list() -> None:
+    assert find_faces(np.full((200, 300, 3), 128, np.uint8)) == []
+
+
+def test_the_subject_is_the_large_face_near_the_middle_and_not_a_larger_one_at_the_edge() -> None:
+    middle, passer_by, small = Face((400, 400, 600, 600)), Face((0, 0, 240, 240)), Face((480, 480, 520, 520))
+    assert subject_face([passer_by, small, middle], 1000, 1000) is middle
+    assert subject_face([], 1000, 1000) is None
+
+
+def test_pillow_still_refuses_truncated_files_afterwards() -> None:
+    program = (
+        "import numpy as np; from PIL import ImageFile; from deepflash.faces import find_faces; "
+        "find_faces(np.zeros((64, 64, 3), np.uint8)); import sys; "
+        "assert 'face_recognition' in sys.modules; print(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "False"
+
+
+def test_without_pkg_resources_it_says_so_instead_of_ending_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pkg_resources" else found(name))
+    _face_recognition.cache_clear()
+    with pytest.raises(FaceError, match=r"needs pkg_resources; install it with: pip install 'setuptools<81'"):
+        find_faces(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_without_face_recognition_it_says_so(tmp_path: Path) -> None:
+    """Also where importing it calls `quit()`, as it does without its models."""
+    for content in ("raise ImportError('no dlib')", "quit()"):
+        (tmp_path / "face_recognition.py").write_text(content)
+        program = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numpy as np\n"
+            "from deepflash.errors import FaceError; from deepflash.faces import find_faces\n"
+            "try: find_faces(np.zeros((64, 64, 3), np.uint8))\n"
+            "except FaceError as error: print(error)"
+        )
+        printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        assert printed.strip() == "face_recognition is not installed; see README, 'Installation'"

@@ -1,0 +1,51 @@
+"""Progress goes to stderr: lines that a log can hold when nobody watches, a bar on a terminal."""
+
+import io
+import sys
+
+import pytest
+
+from deepflash import progress
+from deepflash.progress import shown, silent
+
+
+def test_nobody_watching_gets_the_first_and_the_last_line_and_nothing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown("align") as report:
+        for done in range(101):
+            report(done, 100, "S001" if done == 100 else "")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[0] == "align: 0/100"
+    assert captured.err.splitlines()[-1] == "align: 100/100 S001"
+
+
+def test_lines_come_no_more_often_than_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = iter([0.0, 4.0, 9.9, 10.0, 19.9, 20.1])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now_s))
+    with shown("train") as report:
+        for done in range(1, 7):
+            report(done, 100, "")
+    assert capsys.readouterr().err.splitlines() == ["train: 1/100", "train: 4/100", "train: 6/100"]
+
+
+def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with shown("align") as report:
+        report(3, 8, "S001-a-03")
+    assert "align" in terminal.getvalue()
+    assert "3/8" in terminal.getvalue()
+    assert "S001-a-03" in terminal.getvalue()
+
+
+def test_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    silent(1, 2, "note")
+    assert capsys.readouterr() == ("", "")
