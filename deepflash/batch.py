@@ -89,6 +89,11 @@ _Numbered = tuple[int, U]
 _Finished = tuple[int, Outcome[U, R]]
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use: what a container or `taskset` leaves of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _as_finished(function: Callable[[U], R], units: Iterable[U], workers: int) -> Iterator[_Finished[U, R]]:
     waiting = deque(enumerate(units))
     while waiting:

@@ -7,6 +7,7 @@ items were set aside, 130 interrupted. Rooms are imported inside the commands, s
 import json
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,22 +89,21 @@ sitters_option = click.option(
 )
 
 
-class _Size(click.ParamType):
-    """A picture size such as 3120x4160, as (width, height) in pixels."""
-
-    name = "WIDTHxHEIGHT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        width, _, height = str(value).lower().partition("x")
-        if not (width.isdigit() and height.isdigit() and 240 <= int(width) <= 6000 and 320 <= int(height) <= 8000):
-            self.fail(f"{value!r} is not a size from 240x320 to 6000x8000, such as 3120x4160", param, ctx)
-        return int(width), int(height)
+def _picture_size(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 240 <= int(width) <= 6000 and 320 <= int(height) <= 8000):
+        raise click.BadParameter(f"{value!r} is not a size from 240x320 to 6000x8000, such as 3120x4160")
+    return int(width), int(height)
 
 
 size_option = click.option(
-    "--size", "size", type=_Size(), default="3120x4160", show_default=True, help="Picture size of the emulated camera, pixels."
+    "--size",
+    "size",
+    metavar="WIDTHxHEIGHT",
+    callback=_picture_size,
+    default="3120x4160",
+    show_default=True,
+    help="Picture size of the emulated camera, pixels.",
 )
 
 
@@ -116,12 +116,12 @@ def _subject(_context: click.Context, _parameter: click.Parameter, value: str) -
         raise click.BadParameter(str(error)) from error
 
 
-@cli.group()
-def capture() -> None:
+@cli.group("capture")
+def capture_group() -> None:
     """Photograph pairs: studio lamps, then the flash."""
 
 
-@capture.command("session")
+@capture_group.command("session")
 @click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
 @click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
 @click.option("--poses", default="3", show_default=True, help="How many of the standard poses, or names: frontal,left,smile.")
@@ -148,7 +148,7 @@ def capture_session(
 
     A sitting that was interrupted goes on when the same command is given again.
     """
-    from deepflash.capture.session import hold_session, poses_from
+    from deepflash.capture.session import hold_session
     from deepflash.hardware.rig import load_rig
     from deepflash.progress import shown
 
@@ -158,12 +158,24 @@ def capture_session(
         )
     ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
     with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
-        result = hold_session(studio, raw, subject, poses_from(poses), report=report, prompt=ask)
+        result = hold_session(studio, raw, subject, _poses(poses), report=report, prompt=ask)
+    retakes = f", {result.retakes} retaken" if result.retakes else ""
+    missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
     if as_json:
-        click.echo(json.dumps(result.as_dict()))
+        pairs = [{"id": pair.id, "pose": pair.pose, "folder": str(pair.flash.parent)} for pair in result.pairs]
+        facts = {"subject": result.subject, "session": result.session, "finish": result.finish, "pairs": pairs}
+        click.echo(json.dumps({**facts, "retakes": result.retakes, "missing": result.missing, "orphans": result.orphans}))
     else:
-        click.echo(result.sentence())
-    return result.exit_code
+        click.echo(f"{result.subject}, session {result.session}: {len(result.pairs)} pairs saved{retakes}{missing}")
+    if not result.missing:
+        return ExitCode.OK
+    return ExitCode.SET_ASIDE if result.pairs else ExitCode.FAILURE
+
+
+def _poses(text: str) -> tuple[str, ...]:
+    from deepflash.capture.session import first_poses
+
+    return first_poses(int(text)) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
 
 
 def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
@@ -172,23 +184,23 @@ def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[in
     if rig is not None:
         return nullcontext(rig)
     from deepflash.hardware.emulator.sitters import SitterChoice
-    from deepflash.hardware.emulator.studio import emulated_studio
+    from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
 
-    beside_raw = raw.with_name(f"{raw.name}-emulator")  # never inside the tree that later stages read
-    return emulated_studio(beside_raw / subject, SitterChoice(subject, sitters), size=size, seed=seed)
+    return emulated_studio(emulator_folder(raw) / subject, SitterChoice(subject, sitters), size=size, seed=seed)
 
 
 def _ask_for_pose(pose: str, take: int) -> None:
     click.echo(f"Pose: {pose}" + (f" (take {take})" if take > 1 else "") + ". Press Enter to shoot.", err=True)
-    click.get_text_stream("stdin").readline()
+    if not sys.stdin.readline():  # end of input: nobody is there to press anything
+        raise click.Abort
 
 
-@cli.group()
-def align() -> None:
+@cli.group("align")
+def align_group() -> None:
     """Register the studio photograph onto the flash photograph."""
 
 
-@align.command("batch")
+@align_group.command("batch")
 @click.argument("raw", type=_FOLDER)
 @click.argument("aligned", type=_FOLDER)
 @workers_option
@@ -201,14 +213,15 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
     recognised by content and skipped.
     """
     from deepflash.align.batch import align_batch
+    from deepflash.batch import usable_cores
     from deepflash.progress import shown
 
     with shown("align") as report:
-        account = align_batch(raw, aligned, workers=workers or _cores(), write_images=write_images, report=report)
+        account = align_batch(raw, aligned, workers=workers or usable_cores(), write_images=write_images, report=report)
     return _print_account(account, as_json)
 
 
-@align.command("pair")
+@align_group.command("pair")
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
 @click.option("-o", "--out", type=_FILE, help="PNG to write: both photographs, and their overlay before and after.")
@@ -253,11 +266,12 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, as_json: boo
 @json_option
 def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, as_json: bool) -> ExitCode:
     """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars."""
+    from deepflash.batch import usable_cores
     from deepflash.dataset.build import build_dataset
     from deepflash.progress import shown
 
     with shown("build") as report:
-        account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or _cores(), report=report)
+        account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or usable_cores(), report=report)
     return _print_account(account, as_json)
 
 
@@ -273,7 +287,11 @@ def train_command(shards: Path, run: Path, recipe: str, as_json: bool) -> None:
 
     with shown("train") as report:
         result = train(shards, run, recipe, report=report)
-    click.echo(json.dumps(result.as_dict()) if as_json else result.sentence())
+    if as_json:
+        click.echo(json.dumps({**asdict(result), "run": str(result.run)}))
+    else:
+        quality = f", validation PSNR {result.validation.psnr:.2f} dB" if result.validation else ", no validation subjects"
+        click.echo(f"{result.run}: {result.steps} steps, {result.resumed_from} of them before; loss {result.loss:.5f}{quality}")
 
 
 @cli.command("evaluate")
@@ -290,7 +308,7 @@ def evaluate_command(run: Path, shards: Path, split: str, as_json: bool) -> None
 
     with shown("evaluate") as report:
         evaluation = evaluate(run, shards, split=split, report=report)
-    click.echo(json.dumps(evaluation.as_dict()) if as_json else evaluation.table())
+    click.echo(json.dumps(asdict(evaluation)) if as_json else evaluation.table())
 
 
 @cli.command("enhance")
@@ -332,9 +350,3 @@ def _print_account(account: Account, as_json: bool) -> ExitCode:
         click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
     click.echo(json.dumps(account.as_dict()) if as_json else account.sentence())
     return account.exit_code
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -74,6 +74,12 @@ class Evaluation:
     mean: Scores
     pairs: tuple[PairScores, ...]
 
+    def table(self) -> str:
+        """Return the scores as a table in plain text, the flash picture beside the result."""
+        head = f"{self.split + ' pair':<32}{'SSIM: flash':>12}{'result':>8}{'PSNR: flash':>14}{'result':>8}{'accuracy':>10}"
+        rows = [_table_row(pair.key, pair.scores) for pair in self.pairs]
+        return "\n".join([head, *rows, _table_row("mean", self.mean)])
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -131,6 +137,11 @@ def mean_scores(scores: list[Scores]) -> Scores:
     """Return the mean of every score."""
     rows = [asdict(one) for one in scores]
     return Scores(**{name: fmean(row[name] for row in rows) for name in rows[0]})
+
+
+def _table_row(name: str, scores: Scores) -> str:
+    ssim_part = f"{scores.flash_ssim:>12.3f}{scores.ssim:>8.3f}"
+    return f"{name:<32}{ssim_part}{scores.flash_psnr:>11.2f} dB{scores.psnr:>5.2f} dB{scores.accuracy:>8.2f} %"
 
 
 @torch.no_grad()

@@ -23,6 +23,11 @@ START_DEADLINE_S = 20.0  # generous: a busy machine; ready is normal within a se
 END_DEADLINE_S = 4.0  # longer than the board waits for its lamps to be switched off
 
 
+def emulator_folder(raw: Path) -> Path:
+    """Return where a raw tree's emulated studios keep state and truth: beside the tree, where no stage reads."""
+    return raw.with_name(f"{raw.name}-emulator")
+
+
 @contextmanager
 def emulated_studio(
     folder: Path, sitter: "SitterChoice", *, size: tuple[int, int] = (3120, 4160), seed: int = 0
