@@ -212,16 +212,17 @@ def _go_on(
     for batch in pictures.batches(task.recipe.batch, task.recipe.seed, range(state.step, task.last_step)):
         loss = _take_step(task, state, batch)
         _log_loss(task, state, journal, loss)
+        rate = (state.step - first_step) * task.recipe.batch / (time.monotonic() - began_s)
+        report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s")
         milestone = state.step % task.validate_every == 0 or state.step == task.last_step
         if milestone:
             _validate(task, state, journal)
-        if milestone or stop_requested.is_set() or time.monotonic() - saved_s >= save_every_s:
+        stopping = stop_requested.is_set()
+        if milestone or stopping or time.monotonic() - saved_s >= save_every_s:
             journal.sync()
             _save(task, state)
             saved_s = time.monotonic()
-        rate = (state.step - first_step) * task.recipe.batch / (time.monotonic() - began_s)
-        report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s")
-        if stop_requested.is_set() and state.step < task.last_step:
+        if stopping and state.step < task.last_step:
             raise KeyboardInterrupt
 
 

@@ -1,0 +1,44 @@
+"""The loss is equation 5, and `mean_weight` brings back what it leaves out."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepflash.model.losses import mean_removed_loss
+
+
+def answers(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.rand(2, 3, 9, 7, generator=generator) for _ in range(3))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_it_is_equation_5(seed: int) -> None:
+    """4 / 3N times the sum of ((t - y) + E[y - t])^2, the mean taken per picture and channel."""
+    prepared, y, t = answers(seed)
+    written_out = 4 * ((t - y) + (y - t).mean(dim=(2, 3), keepdim=True)).square().mean()
+    decoded, wanted = prepared - 2 * y + 1, prepared - 2 * t + 1
+    assert mean_removed_loss(decoded, wanted).item() == pytest.approx(written_out.item(), rel=1e-4)
+
+
+def test_with_full_mean_weight_it_is_four_times_the_squared_error() -> None:
+    prepared, y, t = answers()
+    loss = mean_removed_loss(prepared - 2 * y + 1, prepared - 2 * t + 1, mean_weight=1.0)
+    assert loss.item() == pytest.approx(4 * torch.nn.functional.mse_loss(y, t).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("mean_weight", "blind"), [(0.0, True), (1.0, False)])
+def test_equation_5_does_not_see_a_colour_cast(mean_weight: float, blind: bool) -> None:
+    """The gradient for a constant shift is rounding at weight 0 (reference: models.md 0.2)."""
+    _, y, t = answers()
+    shift = torch.zeros(2, 3, 1, 1, requires_grad=True)
+    mean_removed_loss(y + 0.1 + shift, t, mean_weight=mean_weight).backward()
+    assert (shift.grad.abs().max() < 1e-7) == blind
+
+
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    _, y, t = (tensor.double() for tensor in answers())
+    y.requires_grad_()
+    assert torch.autograd.gradcheck(lambda answer: mean_removed_loss(answer, t, mean_weight=0.3), (y,))

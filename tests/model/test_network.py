@@ -1,0 +1,73 @@
+"""The network is that of the layer table (reference: models.md 1.3)."""
+
+import pytest
+import torch
+from torch import nn
+
+from deepflash.model.network import DeepFlash
+
+
+def multiply_accumulates(network: nn.Module, height: int, width: int) -> int:
+    """Count them layer by layer, as a hook sees the shapes."""
+    counts: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        kernel = layer.weight[0].numel()  # inputs and window of one output channel, or outputs and window of one input
+        counts.append(kernel * (inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output).numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    with torch.device("meta"):
+        network.to("meta")(torch.empty(1, 3, height, width))
+    return sum(counts)
+
+
+def test_parameters_are_those_of_the_table() -> None:
+    network = DeepFlash()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 29_443_331
+    assert sum(parameter.numel() for parameter in network.encoder.parameters()) == 14_714_688
+
+
+@pytest.mark.parametrize(("side", "gmac"), [(512, 121.1), (256, 30.3), (128, 7.57)])
+def test_multiply_accumulates_are_those_of_the_table(side: int, gmac: float) -> None:
+    assert multiply_accumulates(DeepFlash(), side, side) / 1e9 == pytest.approx(gmac, rel=2e-3)
+
+
+def test_the_untrained_network_leaves_the_photograph_alone() -> None:
+    """Answer 0.5 means "no difference" in encoding C, for any picture."""
+    network = DeepFlash(0.125).eval()
+    assert torch.equal(network(torch.rand(2, 3, 64, 96)), torch.full((2, 3, 64, 96), 0.5))
+
+
+def test_xavier_is_the_papers_head() -> None:
+    weights = DeepFlash(head="xavier").head.weight
+    assert 0 < weights.abs().max() <= (6 / (64 + 3)) ** 0.5
+
+
+@pytest.mark.parametrize(("asked", "std"), [(None, (2 / (512 * 9)) ** 0.5), (1.0, 1.0)])
+def test_the_decoder_starts_from_a_truncated_normal(asked: float | None, std: float) -> None:
+    """Cut off at two sigma, which leaves 0.88 of the standard deviation."""
+    weights = DeepFlash(decoder_std=asked).bottleneck[0].weight
+    assert weights.abs().max() <= 2 * std
+    assert weights.std().item() == pytest.approx(0.8796 * std, rel=0.01)
+
+
+def test_fusions_begin_as_sums() -> None:
+    network = DeepFlash(0.125)
+    halves = torch.rand(1, 2, network.fuse[0].out_channels, 5, 5)
+    assert torch.allclose(network.fuse[0](halves.flatten(1, 2)), halves.sum(1))
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    one, same, other = (DeepFlash(0.125, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["encoder.0.0.weight"], other["encoder.0.0.weight"])
+
+
+def test_every_weight_learns() -> None:
+    """Nothing is cut off from the loss. The head is the paper's here: in its first step a zero head moves alone."""
+    network = DeepFlash(0.125, head="xavier")
+    network(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    idle = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert idle == []

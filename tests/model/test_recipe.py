@@ -1,0 +1,82 @@
+"""Recipes: what is shipped, what is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepflash.errors import ModelError
+from deepflash.model.recipe import Recipe, load_recipe, recipe_names
+
+
+def test_the_shipped_recipes_are_these_and_can_be_read() -> None:
+    assert recipe_names() == ["paper", "quick"]
+    for name in recipe_names():
+        assert isinstance(load_recipe(name), Recipe)
+
+
+def test_paper_is_the_paper_to_the_letter() -> None:
+    """Section 3.2 and 5: Adam 1e-5, 0.9, 0.999, 1e-8, batch 4, 512 px, 62 epochs, unit deviation, Xavier, equation 5."""
+    paper = load_recipe("paper")
+    assert (paper.learning_rate, paper.beta1, paper.beta2, paper.epsilon) == (1e-5, 0.9, 0.999, 1e-8)
+    assert (paper.width, paper.size, paper.batch, paper.epochs, paper.max_steps) == (1.0, 512, 4, 62, 0)
+    assert (paper.decoder_std, paper.head, paper.mean_weight, paper.ema, paper.schedule) == (
+        1.0,
+        "xavier",
+        0.0,
+        0.0,
+        "constant",
+    )
+
+
+def test_a_recipe_written_as_toml_is_read_back_the_same(tmp_path: Path) -> None:
+    recipe = Recipe(width=1 / 3, learning_rate=3e-7, head="xavier", max_steps=7, ema=0.999)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.as_toml())
+    assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("learning_rat = 1e-3", "unknown keys learning_rat; a recipe knows encoding,"),
+        ("width = 'wide'", "width is 'wide'; it must be of type float"),
+        ("batch = 2.5", "batch is 2.5; it must be of type int"),
+        ("epochs = true", "epochs is True; it must be of type int"),
+        ("head = 3", "head is 3; it must be of type str"),
+        ("size = 100", "size is 100; it must be a multiple of 32"),
+        ("width = 0", "width is 0.0; it must be positive"),
+        ("learning_rate = nan", "learning_rate is nan; it must be positive"),
+        ("mean_weight = inf", "mean_weight is inf; it must be at least 0"),
+        ("encoding = 'D'", "encoding is 'D'; it must be one of C"),
+        ("ema = 1.0", "ema is 1.0; it must be at least 0 and below 1"),
+        ("batch = 1\nsize = 32", "leaves batch normalisation one value"),
+        ("width = ", "is not TOML"),
+    ],
+)
+def test_a_bad_recipe_gets_one_sentence_with_its_path(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ModelError) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_recipe_names_those_there_are() -> None:
+    with pytest.raises(ModelError, match=r"there is no recipe quik; give a TOML file, or one of paper, quick"):
+        load_recipe("quik")
+
+
+@given(st.integers(1, 500), st.integers(0, 100))
+def test_the_learning_rate_rises_then_falls_and_stays_positive(steps: int, warmup: int) -> None:
+    recipe = Recipe(learning_rate=1e-3, warmup_steps=warmup, schedule="cosine")
+    rates = [recipe.learning_rate_at(step, steps + warmup) for step in range(steps + warmup)]
+    assert all(0 < rate <= 1e-3 for rate in rates)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+
+
+def test_a_constant_schedule_is_constant() -> None:
+    assert {Recipe().learning_rate_at(step, 100) for step in range(100)} == {1e-5}

@@ -1,0 +1,231 @@
+"""The trainer: what it learns, and that nothing can be lost or changed by stopping it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny_dataset import TINY_RECIPE, write_shards
+
+from deepflash.errors import ModelError, ShardError
+from deepflash.model.train import TrainResult, read_metrics, train
+
+STEPS = 22  # 16 samples, 4 epochs, batches of 3
+
+
+def stop_at(step: int) -> object:
+    """Return a report that interrupts as a person would, after some steps."""
+
+    def report(done: int, total: int, note: str) -> None:
+        if done == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return report
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (load_file(run / "weights.safetensors") for run in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns(finished: Path) -> None:
+    """The loss falls, and an unseen subject's portrait is nearer to the studio than the flash picture was."""
+    lines = read_metrics(finished)
+    losses = [line["loss"] for line in lines if line["split"] == "train"]
+    validations = [line for line in lines if line["split"] == "val"]
+    assert losses[-1] < losses[0] / 1.5
+    assert validations[0]["psnr"] == pytest.approx(validations[0]["flash_psnr"], abs=0.01)  # it begins as the identity
+    assert validations[-1]["psnr"] > validations[-1]["flash_psnr"] + 1
+
+
+def test_a_run_holds_what_it_promises(finished: Path) -> None:
+    names = {path.name.partition(".tfevents")[0] for path in finished.iterdir()}
+    assert names == {"run.json", "recipe.toml", "weights.safetensors", "state.pt", "metrics.jsonl", "samples", "events.out"}
+    assert [path.name for path in sorted((finished / "samples").iterdir())] == ["step-000000.png", f"step-{STEPS:06d}.png"]
+    assert cv2.imread(str(finished / "samples" / "step-000000.png")).shape == (32, 3 * 32, 3)
+    with safe_open(finished / "weights.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == str(STEPS)
+
+
+def test_the_state_can_be_read_without_running_code(finished: Path) -> None:
+    state = torch.load(finished / "state.pt", weights_only=True)
+    assert state["step"] == STEPS
+
+
+def test_a_finished_run_is_left_as_it_is(shards: Path, recipe: Path, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    result = train(shards, finished, recipe)
+    assert result.steps == result.resumed_from == STEPS
+    assert result.validation is not None
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+@pytest.mark.parametrize("step", [1, 7, 10, 21])
+def test_interrupted_and_resumed_ends_with_the_same_bits(
+    shards: Path, recipe: Path, finished: Path, tmp_path: Path, step: int
+) -> None:
+    """Weights and curve, wherever the interruption falls: in an epoch, in a window of the log, before the last step."""
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, run, recipe, device="cpu", report=stop_at(step))
+    result = train(shards, run, recipe, device="cpu", workers=1, cache_gb=0)
+    assert result.resumed_from == step
+    assert same_weights(run, finished)
+    assert read_metrics(run) == read_metrics(finished)
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle; the state was last saved some steps before, so the curve is taken back to there."""
+    run = tmp_path / "run"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from deepflash.model.train import train\n"
+        "kill = lambda done, total, note: os.kill(os.getpid(), signal.SIGKILL) if done == 13 else None\n"
+        "train(*map(Path, sys.argv[1:4]), device='cpu', save_every_s=float(sys.argv[4]), report=kill)"
+    )
+    command = [sys.executable, "-c", program, str(shards), str(run), str(recipe)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    assert subprocess.run([*command, "0"], check=False, env=environment).returncode == -signal.SIGKILL
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "split": "train", "loss": 9}\n{"step": 2')  # later than the state, and cut short
+    assert train(shards, run, recipe, device="cpu").resumed_from == 12
+    assert same_weights(run, finished)
+    assert read_metrics(run) == read_metrics(finished)
+
+
+def test_killed_before_the_first_save_begins_again(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, run, recipe, device="cpu", report=stop_at(3))
+    (run / "state.pt").unlink()
+    assert train(shards, run, recipe, device="cpu").resumed_from == 0
+    assert read_metrics(run) == read_metrics(finished)
+
+
+def test_sigterm_saves_and_stops(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    def terminate(done: int, total: int, note: str) -> None:
+        if done == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", recipe, device="cpu", report=terminate)
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 5
+
+
+def test_signal_handlers_and_switches_are_put_back(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", recipe, device="cpu", report=stop_at(1))
+    assert signal.getsignal(signal.SIGTERM) == before[0]
+    assert torch.are_deterministic_algorithms_enabled() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_it_trains_in_a_thread(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    """Where signals cannot be caught."""
+    results: list[TrainResult] = []
+    short = tmp_path / "short.toml"
+    short.write_text(TINY_RECIPE + "max_steps = 2\n")
+    thread = threading.Thread(target=lambda: results.append(train(shards, tmp_path / "run", short, device="cpu")))
+    thread.start()
+    thread.join()
+    assert results[0].steps == 2
+
+
+def test_progress_tells_the_loss(shards: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.toml"
+    short.write_text(TINY_RECIPE + "max_steps = 3\n")
+    calls: list[tuple[int, int, str]] = []
+    train(shards, tmp_path / "run", short, device="cpu", report=lambda *call: calls.append(call))
+    assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
+    assert all(call[2].startswith("loss 0.") for call in calls)
+
+
+def test_another_recipe_in_the_same_folder_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(TINY_RECIPE.replace("0.003", "0.004"))
+    with pytest.raises(ModelError, match="was begun with another recipe"):
+        train(shards, finished, other)
+
+
+def test_another_data_set_in_the_same_folder_is_refused(finished: Path, recipe: Path, tmp_path: Path) -> None:
+    other = write_shards(tmp_path / "other", {"train": range(7, 9)})
+    with pytest.raises(ModelError, match=r"was begun on another data set than .*other"):
+        train(other, finished, recipe)
+
+
+def test_a_folder_with_something_else_in_it_is_refused(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(ModelError, match="is not empty and holds no run"):
+        train(shards, tmp_path, recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_data_set_without_training_pictures_is_refused(recipe: Path, tmp_path: Path) -> None:
+    empty = write_shards(tmp_path / "shards", {"test": range(1)})
+    with pytest.raises(ModelError, match="has no pictures in its split train"):
+        train(empty, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_small_pictures_are_refused_before_anything_is_written(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="wants pictures of 512 px"):
+        train(shards, tmp_path / "run", "paper")
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_validation_pairs_it_says_so_and_trains(recipe: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    shards = write_shards(tmp_path / "shards", {"train": range(1)})
+    result = train(shards, tmp_path / "run", recipe, device="cpu", report=lambda done, total, note: notes.append(note))
+    assert result.validation is None
+    assert notes[0] == "no validation pairs, so no validation"
+
+
+def test_a_shard_cut_short_is_a_sentence(recipe: Path, tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards", {"train": range(1)})
+    tar = next(shards.glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-3000])
+    with pytest.raises(ShardError, match="cut short"):
+        train(shards, tmp_path / "run", recipe)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(shards: Path, tmp_path: Path) -> None:
+    wild = tmp_path / "wild.toml"
+    wild.write_text(TINY_RECIPE.replace("0.003", "1e30").replace("warmup_steps = 2", "warmup_steps = 0"))
+    with pytest.raises(ModelError, match=r"the loss became (nan|inf) in step \d+ .*pictures S00.*lower learning_rate"):
+        train(shards, tmp_path / "run", wild, device="cpu")
+
+
+def test_a_damaged_state_is_a_sentence(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "recipe.toml"):
+        (run / name).write_bytes((finished / name).read_bytes())
+    (run / "state.pt").write_bytes((finished / "state.pt").read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"state.pt is damaged .*; remove it to begin again"):
+        train(shards, run, recipe)
+
+
+def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bf16.toml"
+    path.write_text(TINY_RECIPE + 'precision = "bfloat16"\nmax_steps = 4\n')
+    assert train(shards, tmp_path / "run", path, device="cpu").steps == 4
+
+
+def test_metrics_are_lines_of_json_in_order(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["split"]) for line in lines] == [
+        (0, "val"),
+        (10, "train"),
+        (20, "train"),
+        (22, "train"),
+        (22, "val"),
+    ]
