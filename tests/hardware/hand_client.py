@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 PATIENCE_S = 20.0
@@ -53,15 +54,17 @@ class HandClient:
     """Both connections and an open session."""
 
     def __init__(self, port: int, *, open_session: bool = True) -> None:
-        self.commands = connect(port)
-        kind, payload = say_hello(self.commands)
-        assert kind == 2, f"the camera answered with packet type {kind}"
-        self.events = connect(port)
-        send(self.events, 3, payload[:4])
-        assert receive(self.events) == (4, b"")
         self._transaction = 0
-        if open_session:
-            assert self.ask(0x1002, 1).code == OK
+        with ExitStack() as on_failure:
+            self.commands = on_failure.enter_context(connect(port))
+            kind, payload = say_hello(self.commands)
+            assert kind == 2, f"the camera answered with packet type {kind}"
+            self.events = on_failure.enter_context(connect(port))
+            send(self.events, 3, payload[:4])
+            assert receive(self.events) == (4, b"")
+            if open_session:
+                assert self.ask(0x1002, 1).code == OK
+            on_failure.pop_all()
 
     def ask(self, code: int, *params: int, data: bytes | None = None) -> Answer:
         """Perform an operation; `data` is sent along with it."""

@@ -124,7 +124,7 @@ def test_a_killed_session_leaves_no_device_behind_and_can_be_taken_up_again(tmp_
         photograph(client)
         client.close()
     lamp = [record["on"] for record in read_journal(tmp_path / "lamps.jsonl") if record["channel"] == 1]
-    assert lamp == [False, True, False]  # nobody switched off, so the old board's end did
+    assert lamp == [False, True, False, False]  # up, on, off by the old board's end, up again
     wait_until(lambda: processes_that_mention(str(tmp_path)) == [])
 
 
