@@ -1,7 +1,8 @@
-"""Sub-pixel refinement by local structure, with robust weights.
+"""Sub-pixel refinement by small tiles of the face, each found again in the other picture.
 
-Highlights, cast shadows, eyelids and hair must be able to drop out, so each pixel, and then each small tile,
-counts the less the worse it fits the map that the others agree on.
+Highlights, cast shadows, eyelids and hair must be able to drop out: a tile counts the less the worse it fits the
+map that the others agree on. (Robust Lucas-Kanade over the whole face was tried beside it: on pairs with exact truth
+1.2 px of 3120 against 0.8 px for the tiles, at three times the cost, and nothing gained by doing both.)
 """
 
 from dataclasses import dataclass
@@ -10,56 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.align.frame import Affine, Level, Plane, Points, apply, compose, inverse, warp
-
-_LUCAS_KANADE_ITERATIONS = 25
-_SETTLED = 2e-6  # in the frame: 0.006 px at 13 megapixels
-_TUKEY = 4.685  # 95 % efficiency on normal residuals (Holland and Welsch 1977)
+from deepflash.align.frame import Affine, Level, Plane, Points, apply, warp
 
 _MIN_TILES = 12
 _MIN_SCORE = 0.4  # a tile that correlates less is not the same thing
 _FIT_ITERATIONS = 20
 _OUTLIER = 3.6  # times the median residual: 3 standard deviations of normal noise in two dimensions
-
-
-def lucas_kanade(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine) -> Affine | None:
-    """Refine an affine map by robust inverse-compositional Lucas-Kanade on gradient pictures.
-
-    Parameters
-    ----------
-    fixed, moving
-        (h, w, 2) gradients of one level, from `deepflash.align.light.gradients`.
-    mask
-        (h, w): where to compare.
-    start
-        (2, 3) map of the frame, within a few pixels of this level.
-
-    Returns
-    -------
-    (2, 3) map of the frame, or None where it does not settle near `start`.
-
-    Notes
-    -----
-    Baker and Matthews 2004, "Lucas-Kanade 20 years on", doi:10.1023/B:VISI.0000011205.11775.fd.
-    """
-    jacobian = _jacobian(fixed, mask)  # (n, 6) for each channel, stacked
-    template = fixed.plane[mask].T.ravel()
-    affine = start
-    for _ in range(_LUCAS_KANADE_ITERATIONS):
-        warped = warp(moving, affine, fixed)[mask] @ affine[:, :2].astype(np.float32)  # gradients turn with the map
-        residual = warped.T.ravel() - template
-        weighted = jacobian * _tukey_weights(residual)[:, None]
-        try:
-            step = np.linalg.solve((weighted.T @ jacobian).astype(np.float64), (weighted.T @ residual).astype(np.float64))
-        except np.linalg.LinAlgError:
-            return None
-        update = np.array([[1 + step[0], step[1], step[2]], [step[3], 1 + step[4], step[5]]])
-        if abs(step).max() > 0.2:
-            return None
-        affine = compose(affine, inverse(update))
-        if abs(step).max() < _SETTLED:
-            break
-    return affine
 
 
 @dataclass(frozen=True)
@@ -81,6 +38,10 @@ class Matches:
     def residuals(self, affine: Affine) -> NDArray[np.float64]:
         """Return how far from where a (2, 3) map of the frame puts it each tile was found, (n,) in the frame."""
         return np.asarray(np.linalg.norm(self.found - apply(affine, self.points), axis=1), dtype=np.float64)
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Matches":
+        """Return the tiles chosen by an (n,) mask."""
+        return Matches(self.points[chosen], self.found[chosen], self.scores[chosen])
 
 
 def match_tiles(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine, *, tile_px: int, reach_px: int) -> Matches:
@@ -120,21 +81,19 @@ def fit_affine(matches: Matches) -> Affine | None:
     return np.ascontiguousarray(affine)
 
 
-def _jacobian(fixed: Level, mask: NDArray[np.bool_]) -> Plane:
-    """Return the change of the fixed gradients with the six parameters of the map, in the frame."""
-    rows, columns = np.nonzero(mask)
-    where = apply(fixed.frame_from_pixel, np.column_stack([columns, rows])).astype(np.float32)
-    along_x = cv2.Scharr(fixed.plane, cv2.CV_32F, 1, 0)[mask].T / (32 * fixed.spacing[0])
-    along_y = cv2.Scharr(fixed.plane, cv2.CV_32F, 0, 1)[mask].T / (32 * fixed.spacing[1])
-    basis = np.column_stack([where, np.ones(len(where), np.float32)])
-    return np.concatenate(
-        [np.hstack([gx[:, None] * basis, gy[:, None] * basis]) for gx, gy in zip(along_x, along_y, strict=True)]
-    )
+def held_out_residual(matches: Matches) -> float:
+    """Return the median distance of tiles from a map fitted without them (to every other one), in the frame.
 
-
-def _tukey_weights(residual: Plane) -> Plane:
-    scale = _TUKEY * 1.4826 * float(np.median(abs(residual))) + 1e-6
-    return np.asarray(np.clip(1 - (residual / scale) ** 2, 0, None) ** 2, dtype=np.float32)
+    Comparable with the median residual of a map that comes from elsewhere; infinite if there are too few tiles.
+    """
+    even = np.arange(len(matches.scores)) % 2 == 0
+    distances = []
+    for fitted, held_out in ((even, ~even), (~even, even)):
+        affine = fit_affine(matches.only(fitted))
+        if affine is None:
+            return float("inf")
+        distances.append(matches.only(held_out).residuals(affine))
+    return float(np.median(np.concatenate(distances)))
 
 
 def _best_offset(tile: Plane, field: Plane, reach_px: int) -> tuple[tuple[float, float] | None, float]:
