@@ -194,7 +194,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / DATASET_FILE
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ShardError(f"{folder} holds no finished data set ({DATASET_FILE} is missing); run build-dataset") from None
     except (OSError, ValueError) as error:
         raise ShardError(f"{path} is damaged ({error}); {_MEND}") from error
@@ -315,8 +315,10 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
         Raises
         ------
         ShardError
-            if the key is not a key (see `write_sample`), or not greater than the last one of its split.
+            if there is no such split, the key is not a key (see `write_sample`), or not greater than the last one of its split.
         """
+        if split not in SPLITS:
+            raise ShardError(f"{split!r} is not a split; choose one of {', '.join(SPLITS)}")
         if key <= self._last_key.get(split, ""):
             raise ShardError(f"sample {key} comes after {self._last_key[split]}; add the samples of a split sorted by key")
         info = json.loads(members["json"])

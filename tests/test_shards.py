@@ -124,7 +124,8 @@ def test_the_webdataset_library_reads_the_same_samples(shards: Path) -> None:
     program = """
 import hashlib, json, sys, webdataset
 for sample in webdataset.WebDataset(sys.argv[1:], shardshuffle=False, empty_check=False):
-    print(json.dumps([sample["__key__"], *(hashlib.sha256(sample[name]).hexdigest() for name in ("flash.png", "studio.png", "json"))]))
+    members = (sample[name] for name in ("flash.png", "studio.png", "json"))
+    print(json.dumps([sample["__key__"], *(hashlib.sha256(content).hexdigest() for content in members)]))
 """  # in its own process: the library leaves files open and warns of itself
     paths = sorted(shards.glob("train-*.tar"))
     printed = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True).stdout
@@ -232,6 +233,18 @@ def test_keys_out_of_order_are_refused(tmp_path: Path) -> None:
         writer.add("val", "p+00", sample)
         with pytest.raises(ShardError, match=r"p\+00 comes after p\+01"):
             writer.add("train", "p+00", sample)
+
+
+def test_a_split_of_another_name_is_not_written(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path) as writer, pytest.raises(ShardError, match="'tset' is not a split"):
+        writer.add("tset", "p+00", encode_sample(picture(0), picture(1), {}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "shards").touch()
+    with pytest.raises(ShardError, match="holds no finished data set"):
+        open_shards(tmp_path / "shards")
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "../x", "a/b", "-a", "a b", "ä", "a" * 90])

@@ -130,10 +130,13 @@ def build_dataset(
     try:
         pieces = _render(_usable(alignments, account), parameters, shards / PIECES, workers, account, report)
         if pieces:
+            report(len(pieces), len(pieces), "writing shards")
             _join(pieces, parameters, shards, inputs, account)
             account.done = len(pieces)
     except OSError as error:
-        raise DatasetError(f"{shards} cannot be written ({error}); free some space and run the same command again") from error
+        raise DatasetError(
+            f"{shards} cannot be written ({error}); make room or give another folder, and run it again"
+        ) from error
     shutil.rmtree(shards / PIECES, ignore_errors=True)
     return account
 

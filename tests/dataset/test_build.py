@@ -110,7 +110,9 @@ def test_a_finished_data_set_is_not_replaced_by_another(
     assert content(shards) == before
 
 
-def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(aligned: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(
+    aligned: Path, tmp_path: Path, moment: str
+) -> None:
     change(aligned, "S001-a-01", verdict="bad", reasons=("the head turned",))
     change(aligned, "S001-a-02", flash_face=None)
     altered = change(aligned, "S002-a-01").studio
@@ -157,6 +159,12 @@ def test_a_folder_with_something_else_in_it_is_left_alone(aligned: Path, tmp_pat
         build_dataset(aligned, tmp_path / "raw", size=SIZE, workers=1)
 
 
+def test_a_folder_that_cannot_be_written_is_named(aligned: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file.shards cannot be written .*; make room or give another folder"):
+        build_dataset(aligned, tmp_path / "file" / "shards", size=SIZE, workers=1)
+
+
 @pytest.mark.parametrize("size", [0, 15, 5000])
 def test_a_size_out_of_range_is_refused(aligned: Path, tmp_path: Path, size: int) -> None:
     with pytest.raises(DatasetError, match=f"samples of {size} pixels are refused; give a size from 16 to 4096"):
@@ -183,7 +191,10 @@ def test_no_tag_of_the_photograph_reaches_the_shards(tmp_path: Path, make_alignm
     assert chunks(members["flash.png"]) <= {"IHDR", "IDAT", "IEND"}
 
 
-def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goes_on(aligned: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [f"{PIECES}/*.tar", "*.tar"])
+def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goes_on(
+    aligned: Path, tmp_path: Path, moment: str
+) -> None:
     build_dataset(aligned, tmp_path / "undisturbed", size=SIZE, workers=1)
     shards = tmp_path / "shards"
     program = (
@@ -194,11 +205,11 @@ def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goe
     script.write_text(program)
     process = subprocess.Popen([sys.executable, script, aligned, shards])
     deadline = time.monotonic() + 60
-    while not list(shards.glob(f"{PIECES}/*.tar")) and time.monotonic() < deadline and process.poll() is None:
+    while not list(shards.glob(moment)) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(shards.glob(f"{PIECES}/*.tar")), "it was killed before it had begun"
+    assert list(shards.glob(moment)), "it was killed before it had begun"
     if not (shards / "dataset.json").exists():  # else it was faster than the signal
         with pytest.raises(ShardError, match="no finished data set"):
             open_shards(shards)

@@ -8,8 +8,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from deepflash.dataset.resampling import apply, compose, invert
+from deepflash.dataset.resampling import apply, compose, invert, valid_fraction
 from deepflash.dataset.variants import VARIANTS, Rendered, Variant, face_of, flash_from_sample, map_face, render_variants
 from deepflash.errors import DatasetError, PictureError
 from deepflash.pairs import Alignment, Face
@@ -137,6 +140,39 @@ def test_the_share_of_the_sample_that_is_real_is_stored(make_alignment: MakeAlig
 def test_a_large_face_never_asks_for_more_than_the_photograph_holds() -> None:
     matrix = flash_from_sample(Variant(0, "face", False), Face((20, 60, 380, 420)), (390, 520), SIZE)
     assert np.linalg.norm(matrix[:, 0]) * SIZE == pytest.approx(390)
+
+
+@given(
+    width=st.integers(64, 5000),
+    height=st.integers(64, 5000),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    side=st.floats(0.02, 1.5),
+    size=st.integers(16, 600),
+    mirrored=st.booleans(),
+)
+def test_a_frame_that_is_not_turned_never_leaves_the_photograph(
+    width: int, height: int, place: tuple[float, float], side: float, size: int, mirrored: bool
+) -> None:
+    x, y, half = place[0] * width, place[1] * height, side * min(width, height) / 2
+    face = Face((x - half, y - half, x + half, y + half))
+    for frame in ("wide", "face"):
+        matrix = flash_from_sample(Variant(0, frame, mirrored), face, (width, height), size)  # type: ignore[arg-type]
+        assert valid_fraction(size, (matrix, (width, height))) == pytest.approx(1, abs=1e-4)
+
+
+def test_one_interpolation_keeps_what_registering_first_and_rotating_then_would_blur(
+    make_alignment: MakeAlignment, astronaut: Picture
+) -> None:
+    """Measured on a crop of about the photograph's own scale, against the photograph interpolated directly from the truth."""
+    alignment = make_alignment(suffix=".png")
+    once = rendered(alignment, 10, "face", False, size=180)
+    from_sample = np.array(once.info["flash_from_sample"])
+    studio = np.asarray(Image.open(alignment.studio))
+    registered = cv2.warpAffine(
+        studio, np.array(alignment.moving_from_fixed), (390, 520), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    in_steps = cv2.warpAffine(registered, from_sample, (180, 180), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    assert mean_difference(once.flash, once.studio) < 0.6 * mean_difference(once.flash, np.asarray(in_steps, dtype=np.uint8))
 
 
 def test_a_face_found_only_under_studio_light_is_taken_over(make_alignment: MakeAlignment) -> None:
