@@ -98,6 +98,7 @@ def photograph_pair(rig: Rig, lamps: Lamps, camera: Camera, folder: Path) -> Tak
             time.sleep(max(0.0, trigger.before_s + rig.camera_lag_s + rig.lamps_hold_s - time.monotonic()))
             off_s = lamps.off()
 
+    camera.make_ready()
     try:
         on_s = lamps.on()
         studio, flash = camera.shoot(

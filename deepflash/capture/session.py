@@ -21,7 +21,7 @@ from deepflash.capture.checks import Verdict, check_take
 from deepflash.capture.sequence import Take, photograph_pair
 from deepflash.errors import CameraError, CaptureError, HardwareError
 from deepflash.files import sweep_temporaries, temporary_folder, write_json
-from deepflash.hardware.camera import Camera, CardFile
+from deepflash.hardware.camera import Camera, CardFile, CardFullError
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import SIDECAR, Pair, check_id, commit_pair, read_pair, take_folder
@@ -151,7 +151,7 @@ def hold_session(
     try:
         with (
             Lamps(rig) as lamps,
-            Camera(rig.camera_port, rig.camera_model) as camera,
+            Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera,
             _open_journal(raw, subject, tuple(poses), rig) as journal,
         ):
             keeper = _Keeper(rig, raw, lamps, camera, journal)
@@ -220,6 +220,8 @@ class _Keeper:
         with temporary_folder(self._folder) as folder:
             try:
                 take = photograph_pair(self._rig, self._lamps, self._camera, folder)
+            except CardFullError:
+                raise  # every further take would fail as well
             except HardwareError as error:
                 return Attempt(take_id, pose, "failed", (str(error),)), []
             verdict = check_take(take, self._rig)

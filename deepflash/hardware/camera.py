@@ -10,6 +10,7 @@ from typing import Any, Self
 from deepflash.errors import CameraError
 from deepflash.hardware.child import Child, ChildGoneError, ChildSilentError
 
+_READY_LIMIT_S = 40.0
 _CONNECT_LIMIT_S = 60.0  # above the sum of the worker's own limits, which come first
 _SHOOT_LIMIT_S = 30.0
 _DELETE_LIMIT_S = 15.0
@@ -60,8 +61,19 @@ class CameraFacts:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+class CardFullError(CameraError):
+    """The camera's card has no room; trying again is of no use."""
+
+
 class Camera:
     """A camera in the care of a worker process; a context manager.
+
+    Parameters
+    ----------
+    port, model
+        As libgphoto2 names them, see `Rig`.
+    quiet_s
+        See `make_ready`.
 
     After any `CameraError` the connection is not to be trusted: call `reconnect` before the next shot.
 
@@ -73,9 +85,10 @@ class Camera:
         Photographs found on the card that belong to failed attempts, as (folder, name). They stay there.
     """
 
-    def __init__(self, port: str, model: str) -> None:
+    def __init__(self, port: str, model: str, *, quiet_s: float = 2.0) -> None:
         self._port = port
         self._model = model
+        self._quiet_s = quiet_s
         self._worker: Child | None = None
         self._known: set[tuple[str, str]] | None = None
         self.facts = CameraFacts()
@@ -102,7 +115,7 @@ class Camera:
             if the camera cannot be found or does not answer.
         """
         self._drop_worker(_CLOSE_GRACE_S)
-        self._worker = Child("deepflash.hardware.camera_worker", [self._port, self._model])
+        self._worker = Child("deepflash.hardware.camera_worker", [self._port, self._model, str(self._quiet_s)])
         found = self._answer(time.monotonic() + _CONNECT_LIMIT_S, "connecting")
         versions = {name: found[name] for name in ("libgphoto2", "python-gphoto2")}
         self.facts = CameraFacts(found["settings"], found["flash_settable"], versions)
@@ -110,6 +123,22 @@ class Camera:
         if self._known is not None:
             self.orphans += sorted(card - self._known)
         self._known = card
+
+    def make_ready(self) -> None:
+        """Wait until the camera has announced no photograph for `quiet_s` since it was connected.
+
+        Photographs of an attempt that failed, or of a killed program, may still be on their way to the
+        card, and would be taken for those of the next shots. Does not wait where all is quiet already.
+
+        Raises
+        ------
+        CameraError
+            if it does not become quiet, or fails.
+        """
+        self._tell({"do": "make_ready"})
+        strays = {(folder, name) for folder, name in self._answer(time.monotonic() + _READY_LIMIT_S, "waiting")["strays"]}
+        self.orphans += sorted(strays)
+        self._known = (self._known or set()) | strays
 
     def shoot(
         self,
@@ -154,9 +183,7 @@ class Camera:
             self._drop_worker(0.0)  # what it may still say must not be taken for the next answer
             raise
         files = [CardFile(file["folder"], file["name"], Path(file["path"]), file["size_bytes"]) for file in message["files"]]
-        stray = {(folder_, name) for folder_, name in message["stray"]}
-        self.orphans += sorted(stray)
-        self._known = (self._known or set()) | stray | {(file.folder, file.name) for file in files}
+        self._known = (self._known or set()) | {(file.folder, file.name) for file in files}
         return files
 
     def delete(self, files: Sequence[CardFile]) -> None:
@@ -195,7 +222,8 @@ class Camera:
             raise CameraError(f"camera {self._port}: its worker process was lost when {what} ({error})") from error
         if message["event"] == "failed":
             self._drop_worker(_CLOSE_GRACE_S)
-            raise CameraError(f"camera {self._port}: {message['error']}")
+            kind = CardFullError if message["card_full"] else CameraError
+            raise kind(f"camera {self._port}: {message['error']}")
         return message
 
     def _drop_worker(self, grace_s: float) -> None:

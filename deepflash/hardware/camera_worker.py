@@ -1,8 +1,8 @@
 """The process that speaks with the camera: gphoto2 in its main thread, a deadline on every call.
 
-Run as `python -m deepflash.hardware.camera_worker PORT MODEL`. It connects, says what it found, and then
-reads commands as JSON lines on its input (`shoot`, `delete`; the end of the input is the order to leave)
-and answers with JSON lines.
+Run as `python -m deepflash.hardware.camera_worker PORT MODEL QUIET_S`. It connects, says what it found, and
+then reads commands as JSON lines on its input (`make_ready`, `shoot`, `delete`; the end of the input is the
+order to leave) and answers with JSON lines.
 
 Why a process: libgphoto2 has calls that never return, some of them holding Python's global lock. Here an
 interval timer interrupts them (a signal makes the select() inside return), and what even that does not
@@ -11,6 +11,10 @@ reach, on USB, the parent kills.
 Why never `capture()`: it may hang, and it may return the file of an earlier shot. Shots are triggered,
 and afterwards exactly as many files are collected as shots were triggered. Triggers are timed here, so
 that no pipe adds to the jitter.
+
+Why the camera must be quiet after connecting: events do not say which trigger they answer, and a camera
+that is still storing the photographs of a failed attempt, perhaps one of a killed program, announces them
+to whoever is connected then. They must have come before the first trigger, or they are taken for its own.
 """
 
 import json
@@ -28,11 +32,13 @@ import gphoto2 as gp
 from deepflash.hardware.camera import Shot
 
 CONNECT_LIMIT_S = 10.0
+CONNECT_AGAIN_S = 1.5  # the worker of a killed program may need a moment to let go of the camera
+READY_LIMIT_S = 30.0
 CALL_LIMIT_S = 5.0
 COLLECT_LIMIT_S = 20.0
 BUSY_LIMIT_S = 2.0  # how long a busy camera is asked again before the first shot
 SLOWEST_LINK = 500_000  # bytes per second; slower transfers count as stalled
-QUIET_S = 0.05  # no further file within this time after the last expected one
+SURPLUS_S = 0.05  # no further file within this time after the last expected one
 
 _SPIN_S = 0.002
 _SETTINGS = (
@@ -42,6 +48,9 @@ _SETTINGS = (
 )  # fmt: skip
 _FLASH_CHOICES = {False: "Flash off", True: "Fill flash"}  # as libgphoto2 names values 2 and 3 of PTP's FlashMode
 _CARD_FULL_EVENT = "400a"
+_CARD_FULL_KB = 20_000  # less than any photograph that is worth the name
+_CARD_FULL = "its card is full; copy the photographs that you need and empty it"
+_NAP_S = 0.05
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,9 +64,11 @@ class ShootingError(Exception):
 class Tether:
     """A connected camera."""
 
-    def __init__(self, port: str, model: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, port: str, model: str, quiet_s: float, tell: Callable[[dict[str, Any]], None]) -> None:
         self._tell = tell
+        self._quiet_s = quiet_s
         self._camera = _connect(port, model)
+        self._last_stir_s = time.monotonic()
         self._flash_widget = self._find_flash_setting()
         self._seen = set(self._list_card())
 
@@ -72,9 +83,26 @@ class Tether:
             "python-gphoto2": gp.__version__,
         }
 
+    def make_ready(self) -> dict[str, Any]:
+        """Wait until the camera has announced nothing for the quiet time; return the strays that came."""
+        until_s = time.monotonic() + READY_LIMIT_S
+        strays: list[CardPath] = []
+        while True:
+            new = self._drain()
+            if new:
+                strays += new
+                self._last_stir_s = time.monotonic()
+            if time.monotonic() >= self._last_stir_s + self._quiet_s:
+                return {"strays": strays}
+            if time.monotonic() > until_s:
+                raise ShootingError("the camera does not stop announcing photographs; do not press it")
+            time.sleep(0.005)
+
     def shoot(self, at_s: float, shots: list[Shot], folder: Path) -> dict[str, Any]:
         """Trigger every shot at its time, then fetch exactly as many files into `folder`."""
-        stray = self._drain()
+        strays = self._drain()
+        if strays:
+            raise ShootingError(f"the camera announced a photograph ({strays[0][1]}) before the first shot; do not press it")
         self._set_flash(shots[0].flash)
         triggers = [self._trigger_first(at_s)]
         self._tell({"event": "triggered", "shot": 0, **triggers[0]})
@@ -87,7 +115,7 @@ class Tether:
             self._tell({"event": "triggered", "shot": number, **triggers[-1]})
         files = [self._fetch(path, folder / f"{number}.jpg") for number, path in enumerate(self._collect(len(shots)))]
         self._refuse_surplus()
-        return {"files": files, "stray": stray}
+        return {"files": files}
 
     def delete(self, paths: list[CardPath]) -> dict[str, Any]:
         """Delete files from the card; those that are gone already are as good as deleted."""
@@ -118,20 +146,27 @@ class Tether:
 
     def _trigger(self) -> dict[str, float]:
         before_s = time.monotonic()
-        _within(CALL_LIMIT_S, "triggering", self._camera.trigger_capture)
+        try:
+            _within(CALL_LIMIT_S, "triggering", self._camera.trigger_capture)
+        except BusyError:
+            raise
+        except ShootingError as error:
+            if self._card_is_full():
+                raise CardFullError(_CARD_FULL) from error
+            raise
         return {"before_s": before_s, "after_s": time.monotonic()}
 
     def _drain(self) -> list[CardPath]:
-        """Take note of files announced before the first trigger: they belong to no shot to come."""
+        """Return the files announced until now; they belong to no shot to come."""
         until_s = time.monotonic() + CALL_LIMIT_S
-        stray: list[CardPath] = []
+        strays: list[CardPath] = []
         while time.monotonic() < until_s:
             kind, path = self._next_event()
             if kind == gp.GP_EVENT_TIMEOUT:
-                return stray
+                return strays
             if path is not None and path not in self._seen:
                 self._seen.add(path)
-                stray.append(path)
+                strays.append(path)
         raise ShootingError("the camera does not stop sending events; switch it off and on")
 
     def _collect(self, count: int) -> list[CardPath]:
@@ -151,12 +186,12 @@ class Tether:
         return found
 
     def _refuse_surplus(self) -> None:
-        until_s = time.monotonic() + QUIET_S
+        until_s = time.monotonic() + SURPLUS_S
         while time.monotonic() < until_s:
             kind, path = self._next_event()
             if path is not None and path not in self._seen:
                 raise ShootingError(
-                    f"the camera announced a photograph too many ({path[1]}); let it store one JPEG a shot, and nobody press it"
+                    f"the camera announced a photograph too many ({path[1]}); let it store one JPEG a shot, and do not press it"
                 )
             if kind == gp.GP_EVENT_TIMEOUT:
                 time.sleep(0.001)
@@ -165,8 +200,16 @@ class Tether:
         _leave_if_orphaned()
         kind, data = _within(CALL_LIMIT_S, "waiting for an event", self._camera.wait_for_event, 10)
         if kind == gp.GP_EVENT_UNKNOWN and _CARD_FULL_EVENT in str(data).lower():
-            raise ShootingError("the camera's card is full; empty it")
+            raise CardFullError(_CARD_FULL)
         return kind, (data.folder, data.name) if kind == gp.GP_EVENT_FILE_ADDED else None
+
+    def _card_is_full(self) -> bool:
+        try:
+            storages = _within(CALL_LIMIT_S, "asking for free space", self._camera.get_storageinfo)
+        except ShootingError:  # a camera that fails altogether has another fault than a full card
+            return False
+        told = [storage.freekbytes for storage in storages if storage.fields & gp.GP_STORAGEINFO_FREESPACEKBYTES]
+        return bool(told) and max(told) < _CARD_FULL_KB
 
     def _fetch(self, path: CardPath, target: Path) -> dict[str, Any]:
         folder, name = path
@@ -216,6 +259,10 @@ class BusyError(ShootingError):
     """The camera is busy; it may be asked again."""
 
 
+class CardFullError(ShootingError):
+    """The card has no room for another photograph."""
+
+
 class LacksError(ShootingError):
     """The camera does not have what was asked for."""
 
@@ -224,20 +271,22 @@ def main(arguments: list[str]) -> int:
     """Serve until the input ends; return the exit status."""
     signal.signal(signal.SIGALRM, lambda *_: None)  # its arrival alone interrupts the call
     tell = _private_output()
-    port, model = arguments
+    port, model, quiet_s = arguments
     try:
-        tether = Tether(port, model, tell)
+        tether = Tether(port, model, float(quiet_s), tell)
         with closing(tether):
             tell({"event": "connected", **tether.describe()})
             for line in sys.stdin:
                 tell({"event": "done", **_obey(tether, json.loads(line))})
     except ShootingError as error:
-        tell({"event": "failed", "error": str(error)})
+        tell({"event": "failed", "error": str(error), "card_full": isinstance(error, CardFullError)})
         return 1
     return 0
 
 
 def _obey(tether: Tether, command: dict[str, Any]) -> dict[str, Any]:
+    if command["do"] == "make_ready":
+        return tether.make_ready()
     if command["do"] == "shoot":
         return tether.shoot(command["at_s"], [Shot(**shot) for shot in command["shots"]], Path(command["folder"]))
     return tether.delete([(folder, name) for folder, name in command["paths"]])
@@ -257,14 +306,18 @@ def _connect(port: str, model: str) -> Any:
         camera.set_abilities(abilities[abilities.lookup_model(model)])
     except gp.GPhoto2Error as error:
         raise ShootingError(f"libgphoto2 knows no camera {model!r}; see `gphoto2 --list-cameras`") from error
-    try:
-        _within(CONNECT_LIMIT_S, "connecting", camera.init)
-    except ShootingError as error:
-        raise ShootingError(
-            f"no camera could be reached ({error.__cause__}); switch it on, check its cable or numeric network address, "
-            "and end other programs that use cameras"
-        ) from error
-    return camera
+    until_s = time.monotonic() + CONNECT_AGAIN_S
+    while True:
+        try:
+            _within(CONNECT_LIMIT_S, "connecting", camera.init)
+            return camera
+        except ShootingError as error:
+            if time.monotonic() > until_s:
+                raise ShootingError(
+                    f"no camera could be reached ({error.__cause__}); switch it on, check its cable or numeric network "
+                    "address, and end other programs that use cameras"
+                ) from error
+            time.sleep(0.2)
 
 
 def _within(limit_s: float, what: str, call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
@@ -294,7 +347,9 @@ def _deadline(limit_s: float) -> Iterator[None]:
 
 
 def _sleep_until(at_s: float) -> None:
-    time.sleep(max(0.0, at_s - _SPIN_S - time.monotonic()))
+    while (left_s := at_s - _SPIN_S - time.monotonic()) > 0:
+        _leave_if_orphaned()
+        time.sleep(min(left_s, _NAP_S))
     while time.monotonic() < at_s:  # the last two milliseconds awake: sleeping is not exact to one
         pass
 

@@ -174,10 +174,11 @@ class Lamps:
 
     def _start_guard(self) -> Child:
         rig = self._rig
-        guard = Child(
-            "deepflash.hardware.lamp_guard",
-            [rig.relay_port, rig.relay_board, str(rig.relay_channel), str(rig.max_on_s)],
-        )
+        arguments = [rig.relay_port, rig.relay_board, str(rig.relay_channel), str(rig.max_on_s)]
+        try:
+            guard = Child("deepflash.hardware.lamp_guard", arguments)
+        except OSError as error:  # no process, no memory: the watching thread must survive it and try again
+            raise RelayError(f"the lamp guard could not be started ({error}); end other programs") from error
         try:
             self._await_ready(guard)
         except (ChildGoneError, ChildSilentError) as error:

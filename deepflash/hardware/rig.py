@@ -40,6 +40,9 @@ class Rig:
         From lamps off to the flash exposure.
     camera_lag_s
         From the trigger to the start of the exposure; triggers lead by it.
+    quiet_s
+        How long a newly connected camera must have announced nothing before the first shot; longer than
+        it takes to store a photograph. See `Camera.make_ready`.
     tolerance_s
         By how much measured times may differ from the plan before a pair is retaken.
     max_on_s
@@ -55,12 +58,13 @@ class Rig:
     lamps_hold_s: float = 0.1
     settle_s: float = 0.4
     camera_lag_s: float = 0.0
+    quiet_s: float = 2.0
     tolerance_s: float = 0.05
     max_on_s: float = 30.0
 
     def __post_init__(self) -> None:
         switch_frame(self.relay_board, self.relay_channel, on=False)
-        for name in ("warm_up_s", "lamps_hold_s", "settle_s", "camera_lag_s", "tolerance_s", "max_on_s"):
+        for name in ("warm_up_s", "lamps_hold_s", "settle_s", "camera_lag_s", "quiet_s", "tolerance_s", "max_on_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 <= value <= 3600):
                 raise HardwareError(f"{name} = {value} is not a time of a rig; use 0 to 3600 seconds")

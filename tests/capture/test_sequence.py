@@ -22,13 +22,24 @@ BUSY_S = 0.1  # what the scheduler of a shared machine may take
 Studio = Callable[..., tuple[Rig, Path]]
 
 
+class TrippingLamps(Lamps):
+    """Lamps whose coming on costs the camera's worker its life."""
+
+    victim: int
+
+    def on(self) -> float:
+        at_s = super().on()
+        os.kill(self.victim, signal.SIGKILL)
+        return at_s
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_studio_shot_has_the_lamps_light_and_the_flash_shot_the_flash_alone(open_studio: Studio, tmp_path: Path) -> None:
     rig, folder = open_studio()
-    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model) as camera:
+    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera:
         take = photograph_pair(rig, lamps, camera, tmp_path)
 
     studio, flash = lines(folder / "truth.jsonl")
@@ -42,7 +53,7 @@ def test_the_studio_shot_has_the_lamps_light_and_the_flash_shot_the_flash_alone(
 
 def test_the_measured_times_are_those_of_the_shutter_and_the_relay(open_studio: Studio, tmp_path: Path) -> None:
     rig, folder = open_studio()
-    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model) as camera:
+    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera:
         times = photograph_pair(rig, lamps, camera, tmp_path).times
 
     studio, flash = (exposure["exposure_s"] - times.t0_monotonic_s for exposure in lines(folder / "truth.jsonl"))
@@ -58,7 +69,7 @@ def test_the_measured_times_are_those_of_the_shutter_and_the_relay(open_studio: 
 def test_a_longer_settle_of_the_rig_is_kept(open_studio: Studio, tmp_path: Path) -> None:
     rig, folder = open_studio()
     rig = replace(rig, settle_s=0.8, lamps_hold_s=0.2)
-    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model) as camera:
+    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera:
         take = photograph_pair(rig, lamps, camera, tmp_path)
 
     studio, flash = lines(folder / "truth.jsonl")
@@ -68,8 +79,9 @@ def test_a_longer_settle_of_the_rig_is_kept(open_studio: Studio, tmp_path: Path)
 
 def test_the_lamps_are_off_when_the_camera_fails(open_studio: Studio, tmp_path: Path) -> None:
     rig, folder = open_studio()
-    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model) as camera:
-        os.kill(camera.worker_pid or 0, signal.SIGKILL)
+    with TrippingLamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera:
+        assert camera.worker_pid is not None
+        lamps.victim = camera.worker_pid
         began_s = time.monotonic()
         with pytest.raises(CameraError, match="worker process was lost"):
             photograph_pair(rig, lamps, camera, tmp_path)
@@ -79,15 +91,15 @@ def test_the_lamps_are_off_when_the_camera_fails(open_studio: Studio, tmp_path: 
 
 
 def test_photographs_of_a_failed_attempt_are_never_taken_for_those_of_the_next(open_studio: Studio, tmp_path: Path) -> None:
-    rig, folder = open_studio()
+    rig, folder = open_studio(render_s=0.5)
 
     def fail(number: int, trigger: Trigger) -> None:
         raise RuntimeError("the operator tripped over the cable")
 
-    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model) as camera:
+    with Lamps(rig) as lamps, Camera(rig.camera_port, rig.camera_model, quiet_s=1.5) as camera:
         with pytest.raises(RuntimeError, match="tripped"):
             camera.shoot([Shot(0.0, flash=False)], at_s=time.monotonic(), folder=tmp_path, on_trigger=fail)
-        camera.reconnect()
+        camera.reconnect()  # the first photograph is still being developed
         take = photograph_pair(rig, lamps, camera, tmp_path)
 
         _, studio, flash = lines(folder / "truth.jsonl")

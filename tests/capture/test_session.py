@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from deepflash.pairs import find_pairs
 
 NO_RIG = Rig("no board", "no camera")
 LIMIT_S = 1.0  # lamps off after a kill
+BUSY_S = 0.2  # what the scheduler of a shared machine may take; takes are further apart
 
 Studio = Callable[..., tuple[Rig, Path]]
 
@@ -69,6 +71,10 @@ def assert_whole(raw: Path, count: int, truth: Path) -> None:
         }
         studio, flash = (exposures[Path(pair.record["card"][name]).name] for name in ("studio", "flash"))
         assert flash["shot"] == studio["shot"] + 1
+        times = pair.record["times"]
+        for name, exposure in (("studio", studio), ("flash", flash)):
+            measured_s = times["t0_monotonic_s"] + times[f"{name}_exposure_s"]
+            assert measured_s == pytest.approx(exposure["exposure_s"], abs=BUSY_S)
         assert (studio["flash"], flash["flash"]) == (False, True)
 
 
@@ -207,6 +213,36 @@ def test_a_lost_camera_worker_costs_a_retake_and_no_pair(open_studio: Studio, tm
     assert result.attempts[0].verdict == "failed"
     assert "worker process was lost" in result.attempts[0].reasons[0]
     assert_whole(raw, 2, folder / "truth.jsonl")
+
+
+def test_photographs_still_being_stored_when_a_worker_dies_are_not_taken_for_the_next_takes(
+    open_studio: Studio, tmp_path: Path
+) -> None:
+    rig, folder = open_studio(render_s=0.6)
+    raw = tmp_path / "raw"
+
+    def strike_after_the_flash_shot() -> None:
+        wait_until(lambda: sum(line["operation"] == "INITIATE_CAPTURE" for line in lines(folder / "camera.jsonl")) == 2)
+        for worker in _children_running("camera_worker", rig.camera_port):
+            os.kill(worker, signal.SIGKILL)
+
+    striker = threading.Thread(target=strike_after_the_flash_shot)
+    striker.start()
+    result = hold_session(rig, raw, "S001", ["frontal", "left"])
+    striker.join()
+
+    assert [attempt.verdict for attempt in result.attempts] == ["failed", "good", "good"]
+    assert len(result.orphans) == 2
+    assert_whole(raw, 2, folder / "truth.jsonl")
+
+
+def test_a_full_card_ends_the_session_at_once_with_a_sentence(open_studio: Studio, tmp_path: Path) -> None:
+    rig, folder = open_studio(card_bytes=1000)
+
+    with pytest.raises(CameraError, match="its card is full; copy the photographs that you need and empty it"):
+        hold_session(rig, tmp_path / "raw", "S001", ["frontal", "left"])
+
+    assert not lamps_are_on(folder)
 
 
 def test_a_camera_that_is_gone_ends_the_session_with_a_sentence_and_it_can_be_resumed(

@@ -35,7 +35,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def camera(card: Path) -> Iterator[Camera]:
-    with Camera(PORT, MODEL) as camera:
+    with Camera(PORT, MODEL, quiet_s=0.1) as camera:
         yield camera
 
 

@@ -3,10 +3,10 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 import tty
@@ -51,10 +51,13 @@ class Board:
         tty.setraw(self._slave)
         self.link.unlink(missing_ok=True)
         self.link.symlink_to(os.ttyname(self._slave))
-        self._reader = threading.Thread(target=self._read, args=(self._master,), daemon=True)
+        self._plugged_in = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def unplug(self) -> None:
+        self._plugged_in = False
+        self._reader.join()  # a read in progress would keep the pty alive
         self.link.unlink()
         os.close(self._slave)
         os.close(self._master)
@@ -68,14 +71,14 @@ class Board:
             time.sleep(0.01)
         raise AssertionError(f"{frame.hex(' ')} never came; there came {self.frames}")
 
-    def _read(self, master: int) -> None:
+    def _read(self) -> None:
         received = b""
-        with suppress(OSError, termios.error):
-            while True:
-                received += os.read(master, 100)
-                while len(received) >= 4:
-                    self.frames.append((time.monotonic(), received[:4]))
-                    received = received[4:]
+        while self._plugged_in:
+            if select.select([self._master], [], [], 0.02)[0]:
+                received += os.read(self._master, 100)
+            while len(received) >= 4:
+                self.frames.append((time.monotonic(), received[:4]))
+                received = received[4:]
 
 
 @pytest.fixture
