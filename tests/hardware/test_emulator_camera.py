@@ -16,6 +16,9 @@ import pytest
 from hand_client import OK, HandClient, connect, receive, say_hello, send
 from PIL import ExifTags, Image
 
+from deepflash.hardware.emulator.camera_body import CameraBody
+from deepflash.hardware.emulator.camera_card import Card, is_folder
+from deepflash.hardware.emulator.darkroom import Developed, Latent
 from deepflash.hardware.emulator.journal import Journal, read_journal
 
 PATIENCE_S = 20.0
@@ -255,6 +258,50 @@ def test_a_full_card_refuses_the_shutter(tmp_path: Path) -> None:
     assert client.ask(INITIATE_CAPTURE, 0, 0).code == 0x200C
     client.close()
     camera.end()
+
+
+class OneBigPicture:
+    """A darkroom whose only picture has the size that the test wants."""
+
+    def __init__(self, size_bytes: int) -> None:
+        jpeg = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+        self._jpeg = jpeg.getvalue().ljust(size_bytes, b"\0")  # what follows a JPEG's end is ignored
+
+    def develop(self, latent: Latent) -> Developed:
+        return Developed(self._jpeg, {})
+
+
+def test_a_picture_that_does_not_fit_after_all_is_announced_as_a_full_store(tmp_path: Path) -> None:
+    events: list[tuple[int, ...]] = []
+    body = CameraBody(
+        tmp_path,
+        size=(8, 8),
+        serial_number="1",
+        card_bytes=4_500_000,
+        darkroom=OneBigPicture(4_600_000),
+        announce=lambda *event: events.append(event),
+    )
+    body.press_shutter(transaction=5)
+    body.develop_next()
+    assert events == [(STORE_FULL, 5, 0x00010001)]
+    assert read_journal(tmp_path / "truth.jsonl") == []
+    assert not list(tmp_path.rglob("*.JPG"))
+
+
+def test_after_ten_thousand_pictures_a_new_folder_begins(tmp_path: Path) -> None:
+    jpeg = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+    card = Card(tmp_path, capacity_bytes=10**9)
+    first, last, next_one = (card.store(shot, jpeg.getvalue()) for shot in (0, 9998, 9999))
+    names = sorted(str(path.relative_to(tmp_path / "DCIM")) for path in tmp_path.rglob("*.JPG"))
+    assert names == ["100DEEPF/IMG_0001.JPG", "100DEEPF/IMG_9999.JPG", "101DEEPF/IMG_0001.JPG"]
+    assert [handle for handle in Card(tmp_path, capacity_bytes=10**9).handles() if not is_folder(handle)] == [
+        first,
+        last,
+        next_one,
+    ]
+    assert card.handles(card.info(next_one).parent) == [next_one]
 
 
 def test_after_a_kill_the_card_is_as_it_was_and_numbers_go_on(tmp_path: Path) -> None:

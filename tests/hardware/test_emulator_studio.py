@@ -99,6 +99,24 @@ def test_a_second_visit_finds_the_card_and_the_logs_of_the_first(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.glob("card/DCIM/100DEEPF/*")) == ["IMG_0001.JPG", "IMG_0002.JPG"]
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family[1:]
+
+
+def is_running(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 SESSION_SCRIPT = """
 import json, os, sys
 from pathlib import Path
@@ -117,6 +135,8 @@ def test_a_killed_session_leaves_no_device_behind_and_can_be_taken_up_again(tmp_
         terminal = os.open(relay_port, os.O_RDWR | os.O_NOCTTY)
         os.write(terminal, ON_1)
         wait_until(lambda: read_journal(tmp_path / "lamps.jsonl")[-1]["on"])
+        family = descendants(session.pid)
+        assert len(family) >= 3  # board, camera, darkroom
         session.send_signal(signal.SIGKILL)
     os.close(terminal)
     with studio_with_camera(tmp_path, fake_camera(tmp_path)) as rig:  # at once, while the old devices are still ending
@@ -125,7 +145,8 @@ def test_a_killed_session_leaves_no_device_behind_and_can_be_taken_up_again(tmp_
         client.close()
     lamp = [record["on"] for record in read_journal(tmp_path / "lamps.jsonl") if record["channel"] == 1]
     assert lamp == [False, True, False, False]  # up, on, off by the old board's end, up again
-    wait_until(lambda: processes_that_mention(str(tmp_path)) == [])
+    wait_until(lambda: not any(is_running(pid) for pid in family))
+    assert processes_that_mention(str(tmp_path)) == []
 
 
 def test_a_folder_of_sitters_that_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:

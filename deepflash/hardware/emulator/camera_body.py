@@ -17,6 +17,7 @@ import json
 import os
 import queue
 import re
+import signal
 import socket
 import sys
 import threading
@@ -46,7 +47,7 @@ LAMP_DECAY_S = 0.08
 DARK = 0.1  # with less light than this the automatic flash fires
 BUFFER_SHOTS = 8  # exposures that wait for development; one more and the camera is busy
 CARD_BYTES = 32 * 10**9
-_LOG_LATE_S = 0.02  # the relay board may write a switching down this much after its time
+_LOG_LATE_S = 0.05  # the relay board may write a switching down this much after its time
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,14 @@ class CameraBody:
         """Develop exposures as they come: picture on the card, truth in the journal, then the events."""
         self._darkroom.wait_until_ready()
         while True:
-            exposure = self._exposures.get()
-            _sleep_until(exposure.start_s + exposure.duration_s + _LOG_LATE_S)
-            latent = _latent(exposure, _switchings(self._lamps))
-            developed = self._darkroom.develop(latent)
-            self._store(exposure, latent, developed)
+            self.develop_next()
+
+    def develop_next(self) -> None:
+        """Wait for the next exposure and develop it."""
+        exposure = self._exposures.get()
+        _sleep_until(exposure.start_s + exposure.duration_s + _LOG_LATE_S)
+        latent = _latent(exposure, _switchings(self._lamps))
+        self._store(exposure, latent, self._darkroom.develop(latent))
 
     def _store(self, exposure: Exposure, latent: Latent, developed: Developed) -> None:
         """Put a picture on the card and say so. Faults of the events (issue: chaos) belong here."""
@@ -181,6 +185,7 @@ def serve_camera(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Photograph the sitter named on the command line; return the exit code."""
     options = _parse(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # started by hand, Ctrl-C just ends it
     load_render = functools.partial(load_scene, options.sitter, options.size, options.seed)
     try:
         _check_sitter(options.sitter)
@@ -204,11 +209,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="camera_body", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True, help="the emulated studio's folder")
-    parser.add_argument("--sitter", type=json.loads, required=True, help='a SitterChoice as JSON, such as {"subject": "S001"}')
+    parser.add_argument("--sitter", type=_sitter, required=True, help='a SitterChoice as JSON, such as {"subject": "S001"}')
     parser.add_argument("--size", type=_size, default=(3120, 4160), help="WIDTHxHEIGHT in pixels (default 3120x4160)")
     parser.add_argument("--seed", type=int, default=0, help="decides the scene's random motion and the serial number")
     parser.add_argument("--card-bytes", type=int, default=CARD_BYTES, help="what the memory card holds (default 32 GB)")
     return parser.parse_args(arguments)
+
+
+def _sitter(text: str) -> dict[str, Any]:
+    try:
+        sitter = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(sitter, dict) or "subject" not in sitter or sitter.keys() - {"subject", "folder"}:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a sitter; write {{"subject": "S001"}}, and "folder" if you have one')
+    return sitter
 
 
 def _size(text: str) -> tuple[int, int]:

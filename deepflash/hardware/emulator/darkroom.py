@@ -7,6 +7,7 @@ answers at once while the scene is still being prepared. It ends when the camera
 import io
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Darkroom:
 def work(connection: Connection, load_render: Callable[[], Render]) -> None:
     """Develop every `Latent` that comes through `connection` into a `Developed`, until it closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the camera's; this process ends with it
     os.nice(_NICENESS)
     try:
         render = load_render()

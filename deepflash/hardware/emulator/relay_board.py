@@ -106,7 +106,10 @@ class Board:
         return any(self._on.values())
 
     def obey(self, command: Switch | AskStatus, now_s: float) -> bytes:
-        """Carry out a command that has arrived at `now_s`; return the board's answer (mostly none)."""
+        """Carry out a command that has arrived at `now_s`; return the board's answer (mostly none).
+
+        Faults of the board (issue: chaos) belong here.
+        """
         if isinstance(command, AskStatus):
             return self._status()
         if command.channel in self._on and now_s >= self._deaf_until_s:
@@ -161,9 +164,10 @@ class Line:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the board until standard input ends or SIGTERM comes; return the exit code."""
+    """Run the board until standard input ends, or SIGTERM or SIGINT comes; return the exit code."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for cause in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(cause, lambda *_: sys.exit(0))
     try:
         journal = Journal(options.log)
     except HardwareError as error:

@@ -160,6 +160,7 @@ class Responder:
 
 
 def _answer(connection: socket.socket, session: Session, request: OperationRequest, packets: Iterator[Packet]) -> None:
+    """Have one operation performed and send what comes of it. Faults of the link (issue: chaos) belong here."""
     data = b"".join(_data_phase(packets)) if request.data_phase == DataPhase.OUT else b""
     reply = session.perform(request.code, request.transaction, request.params, data)
     if reply.data is not None:
