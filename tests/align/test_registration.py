@@ -1,0 +1,124 @@
+"""Registration: the true map is found although the light changed, and its direction is the one promised."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deepflash.align import frame
+from deepflash.align.registration import register
+from deepflash.errors import AlignError
+from deepflash.pictures import Picture
+
+from .sitters import face_of, in_flash_light, mean_error, moved, pair_of, portrait
+
+WIDTH = 780
+TOLERANCE_PX = 0.0005 * WIDTH  # 1.5 px at 13 megapixels
+
+
+@pytest.mark.parametrize("name", ["astronaut", "hopper"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_known_motion_is_found_in_changed_light(name: str, seed: int) -> None:
+    flash, studio, truth = pair_of(name, seed, WIDTH)
+    face = face_of(name, WIDTH)
+
+    registration = register(flash, studio, fixed_face=face, moving_face=None)
+
+    assert registration.method == "mattes+refined"
+    assert mean_error(registration.moving_from_fixed, truth, face) < TOLERANCE_PX
+    assert mean_error(frame.IDENTITY, truth, face) > 10 * TOLERANCE_PX
+
+
+def test_the_map_takes_fixed_pixels_to_moving_pixels() -> None:
+    """And `cv2.warpAffine` with WARP_INVERSE_MAP lays the moving picture on the fixed one with it."""
+    fixed = portrait("hopper", 520)
+    known = np.array([[1.02, 0.03, 9.0], [-0.03, 1.02, 14.0]])
+    moving = cv2.warpAffine(fixed, known, (520, fixed.shape[0]), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    face = face_of("hopper", 520)
+
+    found = register(fixed, moving, fixed_face=face, moving_face=None).moving_from_fixed
+
+    assert mean_error(found, known, face) < 0.1
+    laid = cv2.warpAffine(moving, found, (520, fixed.shape[0]), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    inside = (slice(120, 500), slice(100, 420))
+    assert (
+        np.abs(laid[inside].astype(float) - fixed[inside]).mean()
+        < 0.25 * np.abs(moving[inside].astype(float) - fixed[inside]).mean()
+    )
+
+
+def test_every_run_gives_the_same_bits() -> None:
+    flash, studio, _ = pair_of("astronaut", 5, 520)
+
+    first, second = (register(flash, studio, fixed_face=face_of("astronaut", 520), moving_face=None) for _ in range(2))
+
+    assert np.array_equal(first.moving_from_fixed, second.moving_from_fixed)
+    assert first.metric == second.metric
+
+
+def test_a_picture_registered_with_itself_does_not_move() -> None:
+    picture = portrait("hopper", 390)
+
+    registration = register(picture, picture, fixed_face=None, moving_face=None)
+
+    assert mean_error(registration.moving_from_fixed, frame.IDENTITY, face_of("hopper", 390)) < 0.05
+
+
+def test_without_a_face_the_middle_of_the_picture_is_registered() -> None:
+    flash, studio, truth = pair_of("hopper", 3, 520)
+
+    found = register(flash, studio, fixed_face=None, moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face_of("hopper", 520)) < 1.0
+
+
+def test_gray_pictures_serve_as_well() -> None:
+    flash, studio, truth = pair_of("hopper", 4, 390)
+    gray = [np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) for picture in (flash, studio)]
+
+    found = register(gray[0], gray[1], fixed_face=face_of("hopper", 390), moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face_of("hopper", 390)) < 0.5
+
+
+def _noise(seed: int) -> Picture:
+    return np.random.default_rng(seed).integers(0, 256, (300, 240, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("flash", "studio"),
+    [
+        (_noise(1), _noise(2)),
+        (np.zeros((300, 240, 3), np.uint8), _noise(3)),
+        (np.zeros((300, 240, 3), np.uint8), np.full((300, 240, 3), 255, np.uint8)),
+        (portrait("astronaut", 240)[:300], moved(portrait("astronaut", 240)[:300], np.array([[1.0, 0, 190], [0, 1, 0]]))),
+    ],
+    ids=["noise", "black and noise", "flat", "hardly overlapping"],
+)
+def test_what_cannot_be_registered_is_no_crash_and_never_worse_than_leaving_it(flash: Picture, studio: Picture) -> None:
+    registration = register(flash, studio, fixed_face=None, moving_face=None)
+
+    assert np.isfinite(registration.moving_from_fixed).all()
+    assert registration.metric >= registration.metric_before
+
+
+def test_pictures_of_unequal_size_are_refused() -> None:
+    with pytest.raises(AlignError, match="240 x 300 and 240 x 200"):
+        register(_noise(1), _noise(1)[:200], fixed_face=None, moving_face=None)
+
+
+def test_tiny_pictures_are_refused() -> None:
+    with pytest.raises(AlignError, match="too small"):
+        register(_noise(1)[:40], _noise(1)[:40], fixed_face=None, moving_face=None)
+
+
+def test_a_blink_and_a_highlight_do_not_pull_the_map() -> None:
+    flash, studio, truth = pair_of("hopper", 6, WIDTH)
+    face = face_of("hopper", WIDTH)
+    for eye in ("left_eye", "right_eye"):
+        x, y = np.mean(face.landmarks[eye], axis=0).astype(int)
+        region = (slice(y - 40, y + 40), slice(x - 60, x + 60))
+        flash[region] = cv2.GaussianBlur(in_flash_light(flash, 1)[region], (0, 0), 15)
+
+    found = register(flash, studio, fixed_face=face, moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face) < TOLERANCE_PX
