@@ -76,7 +76,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Return the scores as a table in plain text, the flash picture beside the result."""
-        head = f"{self.split + ' pair':<32}{'SSIM: flash':>12}{'result':>8}{'PSNR: flash':>14}{'result':>8}{'accuracy':>10}"
+        head = f"{self.split + ' pair':<32}{'SSIM: flash':>12}{'result':>8}{'PSNR: flash':>14}{'result':>10}{'accuracy':>10}"
         rows = [_table_row(pair.key, pair.scores) for pair in self.pairs]
         return "\n".join([head, *rows, _table_row("mean", self.mean)])
 
@@ -140,8 +140,9 @@ def mean_scores(scores: list[Scores]) -> Scores:
 
 
 def _table_row(name: str, scores: Scores) -> str:
-    ssim_part = f"{scores.flash_ssim:>12.3f}{scores.ssim:>8.3f}"
-    return f"{name:<32}{ssim_part}{scores.flash_psnr:>11.2f} dB{scores.psnr:>5.2f} dB{scores.accuracy:>8.2f} %"
+    similarity = f"{scores.flash_ssim:>12.3f}{scores.ssim:>8.3f}"
+    noise = f"{scores.flash_psnr:>11.2f} dB{scores.psnr:>7.2f} dB"
+    return f"{name:<32}{similarity}{noise}{scores.accuracy:>8.2f} %"
 
 
 @torch.no_grad()
