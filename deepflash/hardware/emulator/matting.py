@@ -37,12 +37,13 @@ def find_matte(portrait: Picture, landmarks: Landmarks, backdrop: Map | None = N
     if backdrop is not None:
         labels[cv2.resize(backdrop, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0.5] = cv2.GC_BGD
     cv2.setRNGSeed(0)  # grabCut's clustering draws from OpenCV's generator
-    cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
-    inside = _largest_part((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
-    rough = cv2.resize(cv2.GaussianBlur(inside, (0, 0), 1.0), portrait.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    guide = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    behind, before = np.zeros((1, 65)), np.zeros((1, 65))  # models of the colours: scratch
+    cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), labels, (0, 0, 1, 1), behind, before, 4, cv2.GC_INIT_WITH_MASK)
+    inside = cv2.GaussianBlur(_largest_part((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)), (0, 0), 1.0)
+    rough = np.asarray(cv2.resize(inside, portrait.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    guide = np.asarray(cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
     soft = _guided(guide, rough, radius_px=max(2, round(portrait.shape[1] / 130)), evenness=2e-4)
-    return np.clip((soft - 0.08) / 0.84, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((soft - 0.08) / 0.84, 0, 1), np.float32)
 
 
 def find_skin(linear: Map, matte: Map, landmarks: Landmarks) -> Map:
@@ -72,8 +73,8 @@ def find_skin(linear: Map, matte: Map, landmarks: Landmarks) -> Map:
     distance = (((features - centre) / spread) ** 2).sum(axis=2)
     likely = cv2.GaussianBlur(np.exp(-distance / 12).astype(np.float32), (0, 0), 1.5)
     reach = _near_face(small.shape[:2], {name: points / step for name, points in landmarks.items()})
-    full: Map = cv2.resize(likely * reach, linear.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.clip(1.4 * full, 0, 1) * matte
+    full = cv2.resize(likely * reach, linear.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.clip(1.4 * full, 0, 1) * matte, np.float32)
 
 
 def face_width(landmarks: Landmarks) -> float:
@@ -109,14 +110,14 @@ def _seed(shape: tuple[int, ...], landmarks: Landmarks) -> NDArray[np.uint8]:
 
 
 def _near_face(shape: tuple[int, ...], landmarks: Landmarks) -> Map:
-    """One on the face, the ears and below (neck, shoulders), fading out towards the hair."""
+    """Return 1 on the face, the ears and below (neck, shoulders), fading to 0 towards the hair."""
     width = face_width(landmarks)
     x, y = (landmarks["chin"].mean(axis=0) + landmarks["nose_bridge"].mean(axis=0)) / 2
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     above = np.hypot((columns - x) / (0.62 * width), (rows - y) / (0.78 * width))
     below = np.hypot((columns - x) / (0.8 * width), (rows - y) / (1.4 * width))
     lower = np.clip((rows - landmarks["chin"][4, 1]) / (0.1 * width), 0, 1)
-    return np.clip((1.0 - (above + lower * (below - above))) / 0.15, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((1.0 - (above + lower * (below - above))) / 0.15, 0, 1), np.float32)
 
 
 def _largest_part(inside: NDArray[np.bool_]) -> Map:
@@ -126,14 +127,14 @@ def _largest_part(inside: NDArray[np.bool_]) -> Map:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(trimmed)
     part = (labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])).astype(np.uint8)
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros(inside.shape, np.float32), contours, -1, 1.0, -1)
+    return np.asarray(cv2.drawContours(np.zeros(inside.shape, np.float32), contours, -1, (1.0,), -1), np.float32)
 
 
 def _guided(guide: Map, rough: Map, radius_px: int, evenness: float) -> Map:
     size = (2 * radius_px + 1, 2 * radius_px + 1)
 
     def mean(values: Map) -> Map:
-        return cv2.blur(values, size)
+        return np.asarray(cv2.blur(values, size), np.float32)
 
     mean_guide, mean_rough = mean(guide), mean(rough)
     slope = (mean(guide * rough) - mean_guide * mean_rough) / (mean(guide * guide) - mean_guide**2 + evenness)

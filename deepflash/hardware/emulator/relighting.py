@@ -19,7 +19,7 @@ from deepflash.hardware.emulator.matting import Landmarks, Map, face_width
 from deepflash.hardware.emulator.sitters import Sitter
 
 _CAMERA_TO_FACE = 3.0  # 42 cm: a selfie
-_CAMERA_TO_BACKDROP = 9.0
+_CAMERA_TO_BACKDROP = 12.5
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 # Colours of the two lights as the camera renders them on grey, fitted by eye to the eight real pairs.
 _LAMPS = np.array([1.0, 0.56, 0.37], np.float32)
@@ -88,7 +88,7 @@ def head_depth(sitter: Sitter) -> Map:
     ball = np.sqrt(np.clip(1 - across**2 - down**2, 0, None)).astype(np.float32)
     head = (0.62 * ball + 0.3 * np.clip(ball / 0.3, 0, 1)) * width
     smooth = cv2.GaussianBlur(np.maximum(body, head), (0, 0), 0.05 * width)
-    return (smooth + width * _relief(rows, columns, at)) * matte
+    return np.asarray((smooth + width * _relief(rows, columns, at)) * matte, np.float32)
 
 
 def find_pupils(sitter: Sitter) -> list[tuple[NDArray[np.float64], float]]:
@@ -135,41 +135,45 @@ def _under_flash(sitter: Sitter, flash_at: NDArray[np.float64], rng: np.random.G
 
 
 def _balanced(light: Map, sitter: Sitter, wanted: Map) -> Map:
-    """A light's colour, changed so that this sitter's skin comes half-way to what is wanted; luminance is kept."""
+    """Tint a light so that this sitter's skin comes half-way to what is wanted, at the same luminance."""
     skin = np.median(sitter.colour[_cheeks(sitter)], axis=0) * light + 1e-3
     gain = np.sqrt((wanted / wanted[0]) / (skin / skin[0]))
     balanced = light * gain
     return np.asarray(balanced * ((light @ _LUMINANCE) / (balanced @ _LUMINANCE)), np.float32)
 
 
-def _light_on(
-    depth: Map, flash_px: NDArray[np.float64], sitter: Sitter, rng: np.random.Generator
-) -> tuple[Map, Map, Map]:
-    """Flash light on the person (cosine and distance), the specular lobe, and the light on the backdrop."""
+def _light_on(depth: Map, flash_px: NDArray[np.float64], sitter: Sitter, rng: np.random.Generator) -> tuple[Map, Map, Map]:
+    """Trace the flash: its light on the person (cosine and distance), the specular lobe, its light on the backdrop."""
     width = face_width(sitter.landmarks) / _COARSE
     middle = sitter.landmarks["nose_bridge"].mean(axis=0) / _COARSE
     rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]].astype(np.float32)
     front = float(np.percentile(depth, 99.5))
-    normal = np.stack([-cv2.Sobel(depth, cv2.CV_32F, 1, 0, scale=1 / 8), -cv2.Sobel(depth, cv2.CV_32F, 0, 1, scale=1 / 8),
-                       np.ones_like(depth)], axis=2)
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    normal = _normals(depth)
     place = np.stack([columns - middle[0], rows - middle[1], depth - front - _CAMERA_TO_FACE * width], axis=2)
     to_flash = np.append(flash_px, 0).astype(np.float32) - place
-    distance = np.linalg.norm(to_flash, axis=2, keepdims=True)
-    to_flash /= distance
-    fall = (_CAMERA_TO_FACE * width / distance[..., 0]) ** 2
+    fall = (_CAMERA_TO_FACE * width) ** 2 / (to_flash**2).sum(axis=2)
+    to_flash = _unit(to_flash)
     cosine = np.clip((normal * to_flash).sum(axis=2), 0, 1)
-    half = to_flash - place / np.linalg.norm(place, axis=2, keepdims=True)
-    half /= np.linalg.norm(half, axis=2, keepdims=True)
+    half = _unit(to_flash - _unit(place))  # half-way between the directions to the flash and to the camera
     shine = np.clip((normal * half).sum(axis=2), 0, 1) ** np.float32(rng.uniform(14, 30))
     lobe = (shine + np.float32(0.15) * shine ** np.float32(0.25)) * fall * _oil(sitter, rng)
     far = np.hypot((columns - middle[0]) / width, (rows - middle[1]) / width) / _CAMERA_TO_BACKDROP
     behind = (_CAMERA_TO_FACE / _CAMERA_TO_BACKDROP) ** 2 / (1 + far**2) ** 2
-    return (0.22 + 0.78 * cosine) * fall, lobe.astype(np.float32), behind.astype(np.float32)
+    diffuse = (0.22 + 0.78 * cosine) * fall  # skin is rougher than Lambert's law has it
+    return diffuse.astype(np.float32), lobe.astype(np.float32), behind.astype(np.float32)
+
+
+def _normals(depth: Map) -> Map:
+    slope_x, slope_y = (cv2.Sobel(depth, cv2.CV_32F, *along, scale=1 / 8) for along in ((1, 0), (0, 1)))
+    return _unit(np.stack([-slope_x, -slope_y, np.ones_like(depth)], axis=2))
+
+
+def _unit(vectors: Map) -> Map:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=2, keepdims=True), np.float32)
 
 
 def _flattened(sitter: Sitter) -> Map:
-    """The colours with most of the portrait's own shading taken out, where there is skin to judge it by."""
+    """Take most of the portrait's own shading out of the colours, where there is skin to judge it by."""
     width = face_width(sitter.landmarks) / _COARSE
     logs, skin = np.log(_coarse(sitter.colour) @ _LUMINANCE + 0.02), _coarse(sitter.skin) ** 2 + 1e-4
     level = float(np.average(logs, weights=skin))
@@ -178,7 +182,7 @@ def _flattened(sitter: Sitter) -> Map:
     excess = 0.65 * (broad - level) + 0.3 * (fine - broad)
     gain = np.exp(-np.clip(excess, -0.9, 0.9) * np.clip(1.3 * _coarse(sitter.skin), 0, 1))
     gain *= 1 + 0.35 * (1 - _coarse(sitter.skin)) * np.exp(-np.exp(logs) / 0.05)  # flash looks into dark hair and cloth
-    return sitter.colour * cv2.resize(gain.astype(np.float32), sitter.matte.shape[::-1])[..., None]
+    return np.asarray(sitter.colour * cv2.resize(gain, sitter.matte.shape[::-1])[..., None], np.float32)
 
 
 def _oil(sitter: Sitter, rng: np.random.Generator) -> Map:
@@ -189,10 +193,16 @@ def _oil(sitter: Sitter, rng: np.random.Generator) -> Map:
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     brow = (at["left_eyebrow"].mean(axis=0) + at["right_eyebrow"].mean(axis=0)) / 2
     up = brow - at["chin"][8]
-    spots = [(brow + 0.22 * up, 0.24, 1.0), (at["nose_tip"].mean(axis=0) - 0.06 * up * -1, 0.07, 1.0), (at["chin"][8] + 0.1 * up, 0.1, 0.5)]
+    spots = [
+        (brow + 0.22 * up, 0.24, 1.0),
+        (at["nose_tip"].mean(axis=0) + 0.06 * up, 0.07, 1.0),
+        (at["chin"][8] + 0.1 * up, 0.1, 0.5),
+    ]
     spots += [(at["nose_bridge"][1], 0.05, 0.7)]
-    spots += [((at[eye].mean(axis=0) * 2 + at["nose_tip"][end]) / 3 + (at[eye][corner] - at[eye].mean(axis=0)) * 0.6, 0.11, 0.8)
-              for eye, corner, end in (("left_eye", 0, 0), ("right_eye", 3, 4))]
+    spots += [
+        ((at[eye].mean(axis=0) * 2 + at["nose_tip"][end]) / 3 + (at[eye][corner] - at[eye].mean(axis=0)) * 0.6, 0.11, 0.8)
+        for eye, corner, end in (("left_eye", 0, 0), ("right_eye", 3, 4))
+    ]
     oil = np.full(shape, 0.12, np.float32)
     for centre, reach, amount in spots:
         oil += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
@@ -209,7 +219,7 @@ def _pores(sitter: Sitter, rng: np.random.Generator) -> Map:
 
 def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None:
     """Light that the blood-rich retina returns, within the opening of the lids; and the flash mirrored in the cornea."""
-    strength = rng.uniform(0.45, 1.0)
+    strength = rng.uniform(0.6, 1.1)
     for (centre, iris), name in zip(find_pupils(sitter), ("left_eye", "right_eye"), strict=True):
         part = _around(centre, 3 * iris)
         rows, columns = np.mgrid[: flash.shape[0], : flash.shape[1]][:, *part]
@@ -224,7 +234,7 @@ def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None
 
 
 def _shadow(sitter: Sitter, flash_at: NDArray[np.float64]) -> Map:
-    """The silhouette, moved away from the flash by the parallax between face and backdrop, with a penumbra."""
+    """Move the silhouette away from the flash by the parallax between face and backdrop, and give it a penumbra."""
     width = face_width(sitter.landmarks) / _COARSE
     parallax = (_CAMERA_TO_BACKDROP - _CAMERA_TO_FACE) / _CAMERA_TO_BACKDROP
     shift = np.array([[1, 0, 0], [0, 1, 0]], np.float64)

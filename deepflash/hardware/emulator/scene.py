@@ -44,7 +44,7 @@ class Scene:
     def __init__(self, sitter: Sitter, size: tuple[int, int], seed: int) -> None:
         relit = relight(sitter)
         self._size = size
-        self._seed = seed
+        self._seed = [seed, sitter.seed]
         self._scale = max(size[0] / FRAME[0], size[1] / FRAME[1])  # picture pixels per canvas pixel
         reduction = min(1.0, self._scale)
         canvas = tuple(max(1, round(side * reduction)) for side in CANVAS)
@@ -87,7 +87,7 @@ class Scene:
         }
         person = self._person(lamp_light, flash, blink)
         behind = self._behind(lamp_light, flash, head, backdrop)
-        rng = np.random.default_rng([self._seed, shot, 2])
+        rng = np.random.default_rng([*self._seed, shot, 2])
         picture = np.empty((self._size[1], self._size[0], 3), np.uint8)
         light = "flash" if flash else "lamps"
         for top in range(0, self._size[1], _STRIP_PX):
@@ -117,7 +117,7 @@ class Scene:
         return radiance
 
     def _frame_from(self, canvas: tuple[int, ...]) -> Affine:
-        """The neutral frame's pixels from those of a canvas that was reduced to this size."""
+        """Return the map from a canvas reduced to this size to the pixels of the neutral frame."""
         scale = np.array([CANVAS[0] / canvas[0], CANVAS[1] / canvas[1]]) * self._scale
         shown = np.array(FRAME) * self._scale
         corner = (np.array(self._size) - shown) / 2 - MARGIN * self._scale
@@ -162,12 +162,12 @@ def true_moving_from_fixed(truth_studio: Mapping[str, Any], truth_flash: Mapping
     return (_square(studio) @ _square(_inverse(flash)))[:2]
 
 
-def _motion(seed: int, shot: int, size: tuple[int, int]) -> tuple[Affine, Affine]:
+def _motion(seed: list[int], shot: int, size: tuple[int, int]) -> tuple[Affine, Affine]:
     """Where a shot shows the head, and the backdrop: a hand that shakes, a head that drifts and sways."""
-    slow = np.random.default_rng([seed, 0])
+    slow = np.random.default_rng([*seed, 0])
     period, phase = slow.uniform(13, 29, 3), slow.uniform(0, 2 * np.pi, 3)
     drift = np.sin(2 * np.pi * shot / period + phase) * (0.010, 0.007, np.radians(1.2))  # of the width, and angle
-    rng = np.random.default_rng([seed, shot, 1])
+    rng = np.random.default_rng([*seed, shot, 1])
 
     def swayed(shift: float, angle: float, stretch: float, shear: float) -> Affine:
         dx, dy = rng.uniform(-shift, shift, 2) * size[0]
@@ -187,9 +187,9 @@ def _about_middle(size: tuple[int, int], angle: float, scale: float, shear: floa
     return np.column_stack([linear, middle + shift - linear @ middle])
 
 
-def _blinks(seed: int, shot: int) -> bool:
+def _blinks(seed: list[int], shot: int) -> bool:
     def lids_fall(when: int) -> bool:
-        return bool(np.random.default_rng([seed, when, 3]).random() < _BLINKS)
+        return bool(np.random.default_rng([*seed, when, 3]).random() < _BLINKS)
 
     return lids_fall(shot) and not (shot > 0 and lids_fall(shot - 1))
 
@@ -255,14 +255,14 @@ _SRGB = _srgb_table()
 
 def _grain_tile(seed: int) -> Map:
     """Fine texture that belongs to the sitter, periodic, of standard deviation `_GRAIN`."""
-    noise = np.random.default_rng([seed % 2**32, 4]).standard_normal((_TILE_PX, _TILE_PX), dtype=np.float32)
+    noise = np.random.default_rng([seed, 4]).standard_normal((_TILE_PX, _TILE_PX), dtype=np.float32)
     padded = np.pad(noise, 64, mode="wrap")
-    grain = sum(_unit(cv2.GaussianBlur(padded, (0, 0), sigma)) * share for sigma, share in ((0.9, 0.7), (2.2, 0.8), (6.0, 0.5)))
-    return np.asarray(_unit(np.asarray(grain)[64:-64, 64:-64]) * _GRAIN, np.float32)
-
-
-def _unit(values: Map) -> Map:
-    return (values / values.std()).astype(np.float32)
+    grain = np.zeros_like(padded)
+    for sigma, share in ((0.9, 0.7), (2.2, 0.8), (6.0, 0.5)):
+        blurred = np.asarray(cv2.GaussianBlur(padded, (0, 0), sigma), np.float32)
+        grain += blurred * np.float32(share / blurred.std())
+    inner = grain[64:-64, 64:-64]
+    return np.asarray(inner * (_GRAIN / inner.std()), np.float32)
 
 
 def _resized(values: Map, size: tuple[int, ...]) -> Map:
@@ -272,7 +272,7 @@ def _resized(values: Map, size: tuple[int, ...]) -> Map:
 
 
 def _place(points: NDArray[np.float64], old: tuple[int, ...], new: tuple[int, ...]) -> NDArray[np.float64]:
-    return (points + 0.5) * np.array(new) / np.array(old) - 0.5
+    return np.asarray((points + 0.5) * np.array(new) / np.array(old) - 0.5)
 
 
 def _square(affine: Affine) -> Affine:
@@ -280,4 +280,4 @@ def _square(affine: Affine) -> Affine:
 
 
 def _inverse(affine: Affine) -> Affine:
-    return np.linalg.inv(_square(affine))[:2]
+    return np.asarray(np.linalg.inv(_square(affine))[:2], np.float64)

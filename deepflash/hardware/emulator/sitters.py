@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from deepflash.errors import PictureError
 from deepflash.faces import find_faces, subject_face
+from deepflash.hardware.emulator.looks import Looks, coloured, displacement, draw_looks, moved, repainted
 from deepflash.hardware.emulator.matting import Landmarks, Map, face_width, find_matte, find_skin
 from deepflash.pictures import Picture, read_rgb
 
@@ -31,13 +32,15 @@ MARGIN = 64
 CANVAS = (FRAME[0] + 2 * MARGIN, FRAME[1] + 2 * MARGIN)
 
 _FACE_OF_FRAME = 0.40  # width between the jaw's ends; the real pairs have 0.33 to 0.45
-_LARGEST_FACE_OF_FRAME = 0.48
+_LARGEST_FACE_OF_FRAME = 0.53
 _EYES_AT = 0.43  # of the frame's height
-_BESIDE_THE_ADMIRAL = np.array(  # flags and cords, which colour alone cannot tell from cap, collar and hair
-    [(0, 0), (240, 0), (240, 20), (218, 27), (213, 38), (194, 44), (177, 58), (171, 78), (155, 90), (146, 112), (144, 150)]
-    + [(147, 185), (151, 200), (155, 225), (159, 242), (158, 270), (164, 287), (182, 297), (196, 304), (198, 312), (183, 326)]
-    + [(163, 338), (130, 351), (98, 357), (72, 366), (57, 376), (41, 387), (29, 412), (22, 450), (15, 500), (0, 500)]
-)
+# fmt: off
+_BESIDE_THE_ADMIRAL = np.array([  # flags and cords, which colour alone cannot tell from cap, collar and hair
+    (0, 0), (240, 0), (240, 20), (218, 27), (213, 38), (194, 44), (177, 58), (171, 78), (155, 90), (146, 112), (144, 150),
+    (147, 185), (151, 200), (155, 225), (159, 242), (158, 270), (164, 287), (182, 297), (196, 304), (198, 312), (183, 326),
+    (163, 338), (130, 351), (98, 357), (72, 366), (57, 376), (41, 387), (29, 412), (22, 450), (15, 500), (0, 500),
+], np.int32)
+# fmt: on
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -87,31 +90,11 @@ class _Portrait:
         return _Portrait(self.name, np.ascontiguousarray(self.picture[:, ::-1]), np.ascontiguousarray(self.backdrop[:, ::-1]))
 
 
-@dataclass(frozen=True)
-class _Looks:
-    """How a subject differs from the portrait; zeros for the portrait itself. Lengths in face widths."""
-
-    mirrored: bool = False
-    wider: float = 0.0
-    longer: float = 0.0
-    jaw: float = 0.0
-    eyes_apart: float = 0.0
-    nose_longer: float = 0.0
-    mouth_lower: float = 0.0
-    skin_dark: float = 0.0
-    skin_red: float = 0.0
-    hair_light: float = 0.0
-    hair_warm: float = 0.0
-    clothes_hue: float = 0.0
-    clothes_light: float = 0.0
-    backdrop: tuple[float, float, float] | None = None
-
-
 @functools.lru_cache(maxsize=4)
 def load_sitter(choice: SitterChoice) -> Sitter:
     """Seat a subject in front of the camera.
 
-    The same choice gives the same person on every machine; the latest four are kept in memory.
+    The same choice gives the same person whenever it is made; the latest four are kept in memory.
 
     Raises
     ------
@@ -122,23 +105,23 @@ def load_sitter(choice: SitterChoice) -> Sitter:
     """
     portrait = _portrait(choice)
     seed = int.from_bytes(hashlib.sha256(choice.subject.encode()).digest()[:8], "big")
-    looks = _Looks() if choice.folder is not None or choice.subject in ("S001", "S002") else _draw_looks(seed)
+    looks = Looks() if choice.folder is not None or choice.subject in ("S001", "S002") else draw_looks(seed)
     if looks.mirrored:
         portrait = portrait.mirrored()
     face = subject_face(find_faces(portrait.picture, landmarks="large"), *portrait.picture.shape[1::-1])
     if face is None:
-        raise PictureError(f"{portrait.name} shows no face that can be found; choose a portrait of one face, seen from the front")
+        raise PictureError(
+            f"{portrait.name} shows no face that can be found; choose a portrait of one face, seen from the front"
+        )
     found = {group: np.array(points) for group, points in face.landmarks.items()}
-    canvas_map, scale, landmarks = _seat(portrait.picture, found, looks)
-    seated = _crisp(cv2.remap(portrait.picture, canvas_map, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), scale)
-    beside = cv2.remap(portrait.backdrop, canvas_map, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seated, beside, landmarks = _seat(portrait, found, looks)
     matte = find_matte(seated, landmarks, beside)
     linear = to_linear(seated)
     skin = find_skin(linear, matte, landmarks)
     colour, backdrop = _taken_apart(linear, matte)
-    colour = _coloured(colour, skin, landmarks, looks)
+    colour = coloured(colour, skin, landmarks, looks)
     if looks.backdrop is not None:
-        backdrop = _repainted(backdrop, looks.backdrop)
+        backdrop = repainted(backdrop, looks.backdrop)
     return Sitter(colour, matte, skin, backdrop, landmarks, seed)
 
 
@@ -173,7 +156,7 @@ def _number_of(subject: str) -> int:
 def _astronaut() -> _Portrait:
     from skimage import data  # noqa: PLC0415  only this sitter needs it
 
-    picture = np.asarray(data.astronaut(), dtype=np.uint8)
+    picture: Picture = np.asarray(data.astronaut(), dtype=np.uint8)  # type: ignore[no-untyped-call]
     return _Portrait("scikit-image's astronaut", picture, np.zeros(picture.shape[:2], np.float32))
 
 
@@ -182,50 +165,28 @@ def _admiral() -> _Portrait:
 
     path = Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     picture = read_rgb(path)
-    beside = cv2.fillPoly(np.zeros(picture.shape[:2], np.float32), [_BESIDE_THE_ADMIRAL.astype(np.int32)], 1.0)
-    return _Portrait(str(path), picture, beside)
+    beside = cv2.fillPoly(np.zeros(picture.shape[:2], np.float32), [_BESIDE_THE_ADMIRAL], (1.0,))
+    return _Portrait(str(path), picture, np.asarray(beside, np.float32))
 
 
-def _draw_looks(seed: int) -> _Looks:
-    rng = np.random.default_rng(seed)
+def _seat(portrait: _Portrait, found: Landmarks, looks: Looks) -> tuple[Picture, Map, Landmarks]:
+    """Put the portrait on the canvas, and with it what is known of its backdrop, and the landmarks.
 
-    def either(least: float, most: float) -> float:
-        """Draw from both sides of zero, but never so near that nothing shows."""
-        return float(rng.choice((-1, 1)) * rng.uniform(least, most))
-
-    return _Looks(
-        mirrored=bool(rng.integers(2)),
-        wider=either(0.07, 0.15),
-        longer=either(0.04, 0.10),
-        jaw=either(0.06, 0.17),
-        eyes_apart=either(0.008, 0.022),
-        nose_longer=either(0.012, 0.035),
-        mouth_lower=either(0.005, 0.02),
-        skin_dark=float(rng.uniform(-0.15, 0.95)),
-        skin_red=float(rng.uniform(-0.08, 0.08)),
-        hair_light=float(rng.choice((-1.8, -1.1, -0.5, 0.5)) * rng.uniform(0.8, 1.2)),
-        hair_warm=float(rng.uniform(-0.4, 0.6)),
-        clothes_hue=float(rng.uniform(0.6, 2 * np.pi - 0.6)),
-        clothes_light=float(rng.uniform(-0.7, 0.5)),
-        backdrop=tuple(rng.dirichlet((2.0, 3.0, 2.0)) * rng.uniform(0.3, 0.9)),
-    )
-
-
-def _seat(portrait: Picture, found: Landmarks, looks: _Looks) -> tuple[Map, float, Landmarks]:
-    """Where on the portrait each pixel of the canvas lies, canvas pixels per portrait pixel, landmarks on the canvas.
-
-    The map holds the cut and the change of proportions together, so that the portrait is interpolated once.
+    The cut and the change of proportions are one map, so that the portrait is interpolated once.
     """
-    scale, corner = _frame(portrait, found)  # canvas pixel = (portrait pixel - corner) * scale
+    scale, corner = _frame(portrait.picture, found)  # canvas pixel = (portrait pixel - corner) * scale
     neutral = {name: (points - corner) * scale for name, points in found.items()}
     coarse = 8
     rows, columns = np.mgrid[: CANVAS[1] // coarse + 2, : CANVAS[0] // coarse + 2].astype(np.float64) * coarse
     knots = np.stack([columns, rows], axis=2)
-    shift = _displacement(knots.reshape(-1, 2), neutral, looks).reshape(knots.shape)
+    shift = displacement(knots.reshape(-1, 2), neutral, looks).reshape(knots.shape)
     source = ((knots + shift) / scale + corner).astype(np.float32)
     finer = np.array([[1 / coarse, 0, 0], [0, 1 / coarse, 0]])
-    dense = cv2.warpAffine(source, finer, CANVAS, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray(dense, np.float32), scale, {name: _moved(points, neutral, looks) for name, points in neutral.items()}
+    x, y = cv2.split(cv2.warpAffine(source, finer, CANVAS, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+    seated = cv2.remap(portrait.picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    beside = cv2.remap(portrait.backdrop, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    landmarks = {name: moved(points, neutral, looks) for name, points in neutral.items()}
+    return _crisp(np.asarray(seated, np.uint8), scale), np.asarray(beside, np.float32), landmarks
 
 
 def _frame(portrait: Picture, found: Landmarks) -> tuple[float, NDArray[np.float64]]:
@@ -242,33 +203,6 @@ def _frame(portrait: Picture, found: Landmarks) -> tuple[float, NDArray[np.float
     top = np.clip(eyes[1] - _EYES_AT * frame_height, 0, room) if room > 0 else room  # backdrop is continued best
     scale = FRAME[0] / frame
     return scale, np.array([left, top]) - MARGIN / scale
-
-
-def _displacement(points: NDArray[np.float64], at: Landmarks, looks: _Looks) -> NDArray[np.float64]:
-    """Where, relative to a canvas point, the neutral canvas holds what is seen there."""
-    width = face_width(at)
-    middle = at["nose_bridge"].mean(axis=0)
-    shift = np.zeros_like(points)
-
-    def near(centre: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-        return np.exp(-(((points - centre) / (reach * width)) ** 2).sum(axis=1))
-
-    shift[:, 0] -= looks.wider * (points[:, 0] - middle[0]) * near(middle, 1.1)
-    shift[:, 1] -= looks.longer * (points[:, 1] - middle[1]) * near(middle, 1.1)
-    shift[:, 0] -= looks.jaw * (points[:, 0] - at["chin"][8, 0]) * near(at["chin"][8], 0.5)
-    for eye in (at["left_eye"].mean(axis=0), at["right_eye"].mean(axis=0)):
-        shift[:, 0] -= np.sign(eye[0] - middle[0]) * looks.eyes_apart * width * near(eye, 0.25)
-    shift[:, 1] -= looks.nose_longer * width * near(at["nose_tip"].mean(axis=0), 0.22)
-    shift[:, 1] -= looks.mouth_lower * width * near(at["top_lip"].mean(axis=0), 0.25)
-    return shift
-
-
-def _moved(points: NDArray[np.float64], at: Landmarks, looks: _Looks) -> NDArray[np.float64]:
-    """Where neutral points are seen: the displacement's inverse, by fixed-point iteration (it is a contraction)."""
-    seen = points
-    for _ in range(12):
-        seen = points - _displacement(seen, at, looks)
-    return seen
 
 
 def _crisp(seated: Picture, scale: float) -> Picture:
@@ -289,53 +223,27 @@ def _taken_apart(linear: Map, matte: Map) -> tuple[Map, Map]:
 
 
 def _continued(picture: Map, weight: Map, blur_px: float) -> Map:
-    """Blur only what has weight, and let ever wider blurs fill what has none."""
+    """Blur only what has weight, and let ever wider blurs, on ever smaller copies, fill what has none."""
     colours, weights = picture * weight[..., None], weight
     layers = []
     for level in range(8):
-        reach = blur_px * 2**level
-        shrink = max(1, reach / 4) / (picture.shape[1] / colours.shape[1])  # a blur is sampled four times in its width
-        if shrink > 1:
-            size = (max(2, round(colours.shape[1] / shrink)), max(2, round(colours.shape[0] / shrink)))
-            colours, weights = (cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (colours, weights))
-        sigma = reach * colours.shape[1] / picture.shape[1]
-        layers.append([cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for values in (colours, weights)])
-        if min(colours.shape[:2]) < 8:
+        reach = blur_px * 2**level / picture.shape[1]  # of the width
+        step = max(1.0, reach * colours.shape[1] / 4)  # four samples a blur are enough
+        size = (max(2, round(colours.shape[1] / step)), max(2, round(colours.shape[0] / step)))
+        colours, weights = _resized(colours, size), _resized(weights, size)
+        layers.append((_blurred(colours, reach * size[0]), _blurred(weights, reach * size[0])[..., None]))
+        if min(size) < 8:
             break
-    filled = layers[-1][0] / np.maximum(layers[-1][1], 1e-6)[..., None]
-    for blurred, weights in reversed(layers[:-1]):
-        filled = cv2.resize(filled, blurred.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        trust = np.clip(weights * 4, 0, 1)[..., None]
-        filled += trust * (blurred / np.maximum(weights, 1e-6)[..., None] - filled)
-    return cv2.resize(filled, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    filled = layers[-1][0] / np.maximum(layers[-1][1], 1e-6)
+    for blurred, trust in reversed(layers[:-1]):
+        filled = np.asarray(cv2.resize(filled, blurred.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        filled += np.clip(trust * 4, 0, 1) * (blurred / np.maximum(trust, 1e-6) - filled)
+    return np.asarray(cv2.resize(filled, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1), np.float32)
 
 
-def _coloured(colour: Map, skin: Map, at: Landmarks, looks: _Looks) -> Map:
-    """Change the tint of skin, hair and clothes; hair is what is not skin above the chin, clothes below."""
-    below = at["chin"][:, 1].max() - 0.1 * face_width(at)
-    rows = np.arange(colour.shape[0], dtype=np.float32)
-    lower = (1 / (1 + np.exp(-(rows - below) / (0.04 * face_width(at))))).astype(np.float32)[:, None]
-    eyes = np.ones_like(skin)
-    for name in ("left_eye", "right_eye", "top_lip", "bottom_lip"):
-        cv2.fillConvexPoly(eyes, cv2.convexHull(at[name].round().astype(np.int32)), 0.0)
-    eyes = cv2.GaussianBlur(eyes, (0, 0), 0.012 * face_width(at))
-    tone = np.exp(-looks.skin_dark * np.array([0.55, 0.9, 1.15])) * np.exp([looks.skin_red, -looks.skin_red / 2, 0])
-    hair = np.exp(looks.hair_light + looks.hair_warm * np.array([0.5, 0.0, -0.6]))
-    cloth = np.exp(looks.clothes_light) * np.clip(colour @ _hue_rotation(looks.clothes_hue).T.astype(np.float32), 0, 1)
-    upper = colour * (1 + (eyes * (1 - skin) * (1 - lower))[..., None] * (hair - 1).astype(np.float32))
-    upper *= 1 + (eyes * skin)[..., None] * (tone - 1).astype(np.float32)
-    away = (lower * (1 - skin))[..., None]
-    return (upper + away * (cloth - upper)).astype(np.float32).clip(0, 1)
+def _blurred(values: Map, sigma_px: float) -> Map:
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _hue_rotation(angle: float) -> NDArray[np.float64]:
-    """Rotate about the grey axis of linear RGB (Rodrigues)."""
-    axis = np.full(3, 3**-0.5)
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) * np.cos(angle) + np.sin(angle) * cross + (1 - np.cos(angle)) * np.outer(axis, axis)
-
-
-def _repainted(backdrop: Map, paint: tuple[float, float, float]) -> Map:
-    """Give the backdrop another colour, keeping some of its unevenness."""
-    light = backdrop.mean(axis=2, keepdims=True)
-    return (np.array(paint, np.float32) * (0.55 + 0.45 * light / max(float(light.mean()), 0.02)).clip(0, 2)).clip(0, 1)
+def _resized(values: Map, size: tuple[int, int]) -> Map:
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
