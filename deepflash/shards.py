@@ -281,11 +281,6 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
     Samples of a split are added in the order of their keys; splits may alternate. Shards appear whole, one by one,
     under their final names; `commit` removes what an earlier, unfinished attempt left beside them.
 
-    >>> writer = ShardWriter(Path("shards"))                                                  # doctest: +SKIP
-    >>> with writer:                                                                          # doctest: +SKIP
-    ...     writer.add("train", "S001-a-01+00", encode_sample(flash, studio, info))
-    ...     writer.commit({"size": 512})
-
     Parameters
     ----------
     folder

@@ -110,9 +110,7 @@ def test_a_finished_data_set_is_not_replaced_by_another(
     assert content(shards) == before
 
 
-def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(
-    aligned: Path, tmp_path: Path, moment: str
-) -> None:
+def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(aligned: Path, tmp_path: Path) -> None:
     change(aligned, "S001-a-01", verdict="bad", reasons=("the head turned",))
     change(aligned, "S001-a-02", flash_face=None)
     altered = change(aligned, "S002-a-01").studio
