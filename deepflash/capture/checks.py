@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deepflash.capture.sequence import Take, Times
 from deepflash.errors import PictureError
@@ -20,8 +22,7 @@ _STUDIO_LIT = 40  # of 255, the brightness that 1 pixel in 10 must reach; unlit 
 _FLASH_LIT = 25
 _CLIPPED = 250
 _WORKING_WIDTH = 1000
-_EXIF_IFD = 0x8769
-_EXIF_FLASH = 0x9209
+_EXIF_TIME_S = 1.0  # the resolution of EXIF times without fractions
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,41 @@ def _check_light(numbers: dict[str, dict[str, float]]) -> Iterator[str]:
 
 
 def _check_exif(take: Take) -> Iterator[str]:
-    if _flash_fired(take.studio.path) is True:
+    studio, flash = _read_exif(take.studio.path), _read_exif(take.flash.path)
+    if studio.flash_fired is True:
         yield "the flash fired in the studio photograph; set the camera's flash mode, and take it again"
-    if _flash_fired(take.flash.path) is False:
+    if flash.flash_fired is False:
         yield "the flash did not fire in the flash photograph; let it charge or switch it on, and take it again"
+    if studio.taken is not None and flash.taken is not None:
+        apart_s = (flash.taken - studio.taken).total_seconds()
+        if abs(apart_s - take.times.spacing_s) > _EXIF_TIME_S:
+            yield (
+                f"by the camera's own clock the two photographs are {apart_s:.1f} s apart, {take.times.spacing_s:.1f} s were "
+                "measured: they may not belong together; take it again"
+            )
 
 
-def _flash_fired(path: Path) -> bool | None:
-    """Return what the EXIF says of the flash; None where it says nothing."""
+@dataclass(frozen=True)
+class _Exif:
+    """What the camera wrote into a photograph; None where it wrote nothing."""
+
+    flash_fired: bool | None
+    taken: datetime | None
+
+
+def _read_exif(path: Path) -> _Exif:
     with Image.open(path) as image:
-        value = image.getexif().get_ifd(_EXIF_IFD).get(_EXIF_FLASH)
-    return bool(value & 1) if isinstance(value, int) else None
+        tags = image.getexif().get_ifd(ExifTags.IFD.Exif)
+    flash = tags.get(ExifTags.Base.Flash)
+    return _Exif(bool(flash & 1) if isinstance(flash, int) else None, _taken(tags))
+
+
+def _taken(tags: dict[int, Any]) -> datetime | None:
+    text = f"{tags.get(ExifTags.Base.DateTimeOriginal)}.{tags.get(ExifTags.Base.SubsecTimeOriginal, '0')}"
+    try:
+        return datetime.strptime(text.strip(), "%Y:%m:%d %H:%M:%S.%f")
+    except ValueError:
+        return None
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:

@@ -201,19 +201,23 @@ class Camera:
         self._answer(time.monotonic() + _DELETE_LIMIT_S * len(paths), "deleting from the card")
         self._known = (self._known or set()) - set(paths)
 
-    def _tell(self, command: dict[str, Any]) -> None:
+    def _connected(self) -> Child:
         if self._worker is None:
-            raise CameraError(f"the camera at {self._port} is not connected; connect it again")
+            raise CameraError(f"camera {self._port} is not connected; connect it again")
+        return self._worker
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        worker = self._connected()
         try:
-            self._worker.send(command)
+            worker.send(command)
         except ChildGoneError as error:
             self._drop_worker(0.0)
             raise CameraError(f"camera {self._port}: its worker process was lost ({error})") from error
 
     def _answer(self, until_s: float, what: str) -> dict[str, Any]:
-        assert self._worker is not None
+        worker = self._connected()
         try:
-            message = self._worker.receive(until_s)
+            message = worker.receive(until_s)
         except ChildSilentError as error:
             self._drop_worker(0.0)
             raise CameraError(f"camera {self._port} did not answer when {what}; check it, its cable or network") from error

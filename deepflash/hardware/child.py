@@ -13,8 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, cast
 
 from deepflash.errors import HardwareError
 
@@ -40,17 +39,13 @@ class Child:
             stderr=self._errors,
             start_new_session=True,
         )
+        self._input = cast(IO[bytes], self._process.stdin)  # pipes, as asked for
+        self._output = cast(IO[bytes], self._process.stdout)
         self._received = bytearray()
 
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close(grace_s=0.0)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one message.
@@ -60,10 +55,9 @@ class Child:
         ChildGoneError
             if the child has ended.
         """
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._input.write(json.dumps(message).encode() + b"\n")
+            self._input.flush()
         except (BrokenPipeError, ValueError) as error:  # ValueError: closed by us
             raise ChildGoneError(self._last_words()) from error
 
@@ -98,21 +92,18 @@ class Child:
 
     def close(self, grace_s: float) -> None:
         """Close the child's input, which asks it to end; kill it if it has not after `grace_s`."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # what was still to be sent finds no reader: it is gone already
-            self._process.stdin.close()
+            self._input.close()
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._output.close()
         self._errors.close()
 
     def _read_some(self, until_s: float) -> None:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
+        descriptor = self._output.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000):

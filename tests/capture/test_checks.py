@@ -32,11 +32,15 @@ TIMES = Times(
 )
 
 
-def photograph(path: Path, size: tuple[int, int] = (60, 80), level: float = 1.0, fired: bool | None = None) -> CardFile:
+def photograph(
+    path: Path, size: tuple[int, int] = (60, 80), level: float = 1.0, fired: bool | None = None, taken: str = ""
+) -> CardFile:
     texture = np.random.default_rng(1).integers(60, 230, (size[1], size[0], 3))
     exif = Image.Exif()
     if fired is not None:
         exif.get_ifd(0x8769)[0x9209] = 9 if fired else 16
+    if taken:
+        exif.get_ifd(0x8769)[0x9003], _, exif.get_ifd(0x8769)[0x9291] = taken.partition(".")
     Image.fromarray((texture * level).astype(np.uint8)).save(path, "JPEG", exif=exif)
     return CardFile("/card", path.name, path, path.stat().st_size)
 
@@ -109,6 +113,28 @@ def test_the_exif_is_heard_about_the_flash(take: Take, tmp_path: Path) -> None:
 
     assert "the flash fired in the studio photograph" in the_reason(replace(take, studio=fired))
     assert "the flash did not fire in the flash photograph" in the_reason(replace(take, flash=silent))
+
+
+@pytest.mark.parametrize(
+    ("studio", "flash", "good"),
+    [
+        ("2026:11:20 12:00:00.25", "2026:11:20 12:00:00.75", True),
+        ("2026:11:20 12:00:00", "2026:11:20 12:00:01", True),  # without fractions, across a full second
+        ("2026:11:20 12:00:00.00", "2026:11:20 12:00:03.50", False),
+        ("2026:11:20 12:00:00.00", "2026:11:20 11:59:58.00", False),
+        ("0000:00:00 00:00:00", "2026:11:20 11:59:58.00", True),  # a clock that was never set says nothing
+    ],
+)
+def test_the_cameras_own_clock_must_agree_that_the_two_belong_together(
+    take: Take, tmp_path: Path, studio: str, flash: str, good: bool
+) -> None:
+    pair = (photograph(tmp_path / f"{number}.jpg", taken=taken) for number, taken in ((2, studio), (3, flash)))
+    of_two_times = replace(take, **dict(zip(("studio", "flash"), pair, strict=True)))
+
+    if good:
+        assert check_take(of_two_times, RIG).good
+    else:
+        assert "they may not belong together" in the_reason(of_two_times)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.95])
