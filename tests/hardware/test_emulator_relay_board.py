@@ -22,7 +22,7 @@ OFF_1 = bytes.fromhex("A0 01 00 A1")
 ON_2 = bytes.fromhex("A0 02 01 A3")
 STATUS = b"\xff"
 PATIENCE_S = 10.0
-GAP_S = 0.06  # above the board's 50 ms
+GAP_S = 0.06  # well above the board's 20 ms
 
 
 def decoded(content: bytes) -> list[Switch | AskStatus]:

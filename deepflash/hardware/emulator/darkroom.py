@@ -23,7 +23,7 @@ Render = Callable[[int, float, bool], tuple[Any, dict[str, Any]]]
 
 JPEG_QUALITY = 92
 _DIED = "the emulated camera's darkroom died; its own last words stand before this"
-_NICENESS = 5  # the shutter goes before the rendering
+_NICENESS = 10  # the shutter goes before the rendering
 
 
 @dataclass(frozen=True)
