@@ -1,0 +1,230 @@
+"""Aligning folders: everything accounted for, resumable, the same for any number of workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deepflash.align import frame
+from deepflash.align.batch import align_batch, align_pair, registered_studio
+from deepflash.errors import AlignError, PairError, PictureError
+from deepflash.pairs import Pair, commit_pair, find_pairs, load_alignment, load_alignments, take_folder
+from deepflash.pictures import encode, read_rgb
+
+from .sitters import face_of, mean_error, pair_of, write_pair
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with three good pairs and one of each kind of bad one."""
+    raw = tmp_path_factory.mktemp("raw")
+    for number, name in enumerate(["astronaut", "hopper", "hopper"], start=1):
+        write_pair(raw, f"0{number}", name, seed=number)
+    write_pair(raw, "04", "hopper", seed=4)
+    truncated = raw / "04_studio.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:9000])
+    write_pair(raw, "05", "hopper", seed=5)
+    (raw / "05_studio.jpg").write_bytes(encode(pair_of("hopper", 5, 400)[1], ".jpg"))
+    write_pair(raw, "06", "hopper", seed=6)
+    (raw / "06_studio.jpg").unlink()
+    write_pair(raw, "07", "hopper", seed=7)
+    (raw / "07_flash.jpg").write_text("not a picture")
+    return raw
+
+
+@pytest.fixture(scope="module")
+def aligned(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return that folder aligned by two workers."""
+    out = tmp_path_factory.mktemp("out") / "aligned"
+    account = align_batch(folder, out, workers=2)
+    assert account.sentence() == "7 pairs in = 3 done + 0 skipped + 4 set aside"
+    reasons = {entry.item: entry.reason for entry in account.set_aside}
+    assert reasons.keys() == {"04", "05", "06", "07"}
+    for item, word in {"04": "truncated", "05": "one size", "06": "missing", "07": "not a readable picture"}.items():
+        assert word in reasons[item]
+        assert item in reasons[item], "the sentence names the file"
+    return out
+
+
+def test_good_pairs_are_done_and_bad_ones_set_aside_with_their_reason(aligned: Path) -> None:
+    alignments, set_aside = load_alignments(aligned)
+
+    assert [alignment.pair_id for alignment in alignments] == ["01", "02", "03"]
+    assert not set_aside
+    assert {alignment.verdict for alignment in alignments} <= {"good", "check"}
+    assert all(alignment.flash_face and alignment.studio_face for alignment in alignments)
+
+
+def test_the_stored_map_is_the_true_one(aligned: Path) -> None:
+    truth = pair_of("hopper", 2, 390)[2]
+
+    stored = load_alignment(aligned / "02.json").moving_from_fixed
+
+    assert mean_error(np.array(stored), truth, face_of("hopper", 390)) < 0.4
+
+
+def test_one_worker_and_two_write_the_same_bytes(folder: Path, aligned: Path, tmp_path: Path) -> None:
+    other = aligned.parent / "other"  # beside the first: stored paths are relative
+
+    align_batch(folder, other, workers=1)
+
+    for path in aligned.glob("*.json"):
+        assert (other / path.name).read_bytes() == path.read_bytes()
+
+
+def test_finished_pairs_are_skipped_and_changed_or_damaged_ones_done_again(tmp_path: Path) -> None:
+    raw, aligned = tmp_path / "raw", tmp_path / "aligned"
+    for number in (1, 2, 3):
+        write_pair(raw, f"0{number}", "hopper", seed=number)
+    assert align_batch(raw, aligned, workers=1).done == 3
+
+    write_pair(raw, "01", "hopper", seed=9)
+    (aligned / "02.json").write_text('{"format": 1')
+    account = align_batch(raw, aligned, workers=1)
+
+    assert (account.done, account.skipped) == (2, 1)
+    assert (
+        mean_error(
+            np.array(load_alignment(aligned / "01.json").moving_from_fixed),
+            pair_of("hopper", 9, 390)[2],
+            face_of("hopper", 390),
+        )
+        < 0.4
+    )
+
+
+def test_images_are_written_on_demand_and_lie_on_the_flash_picture(tmp_path: Path) -> None:
+    raw, aligned = tmp_path / "raw", tmp_path / "aligned"
+    truth = write_pair(raw, "01", "hopper", seed=1)
+    align_batch(raw, aligned, workers=1)
+    assert not (aligned / "01.studio.jpg").exists()
+
+    account = align_batch(raw, aligned, workers=1, write_images=True)
+
+    assert account.done == 1
+    assert align_batch(raw, aligned, workers=1, write_images=True).skipped == 1
+    written = read_rgb(aligned / "01.studio.jpg").astype(float)
+    studio = read_rgb(raw / "01_studio.jpg")
+    expected = cv2.warpAffine(studio, truth, studio.shape[1::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    face = (slice(120, 340), slice(90, 310))
+    assert np.abs(written[face] - expected[face]).mean() < 4
+
+
+def test_large_photographs_are_registered_on_a_reduced_copy_with_a_full_size_map(tmp_path: Path) -> None:
+    flash, studio, truth = pair_of("hopper", 3, 780)
+    for light, picture in (("flash", flash), ("studio", studio)):
+        large = cv2.resize(picture, (3120, 4160), interpolation=cv2.INTER_LINEAR)
+        (tmp_path / f"01_{light}.jpg").write_bytes(encode(np.asarray(large, np.uint8), ".jpg"))
+
+    alignment = align_pair(Pair("01", "01", tmp_path / "01_flash.jpg", tmp_path / "01_studio.jpg"))
+
+    assert alignment.size == (3120, 4160)
+    true_map = frame.in_pixels(frame.in_frame(truth, 780), 3120)
+    assert mean_error(np.array(alignment.moving_from_fixed), true_map, face_of("hopper", 3120)) < 1.5
+    assert registered_studio(alignment).shape == (4160, 3120, 3)
+
+
+def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = write_pair(tmp_path, "01", "hopper", seed=1)
+    found = [[], [face_of("hopper", 390)]]  # in the flash and in the studio picture
+    monkeypatch.setattr("deepflash.align.batch.find_faces", lambda picture: found.pop(0))
+
+    alignment = align_pair(Pair("01", "01", tmp_path / "01_flash.jpg", tmp_path / "01_studio.jpg"))
+
+    assert alignment.verdict == "check"
+    assert any("no face was found in the flash photograph" in reason for reason in alignment.reasons)
+    assert alignment.flash_face
+    assert alignment.studio_face
+    for name, points in alignment.flash_face.landmarks.items():
+        np.testing.assert_allclose(frame.apply(truth, points), alignment.studio_face.landmarks[name], atol=0.5)
+
+
+def test_pairs_without_a_face_are_done_with_the_verdict_bad(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)
+    for light in ("flash", "studio"):
+        (raw / f"01_{light}.png").write_bytes(encode(noise, ".png"))
+
+    account = align_batch(raw, tmp_path / "aligned", workers=1)
+
+    assert account.done == 1
+    alignment = load_alignment(tmp_path / "aligned" / "01.json")
+    assert alignment.verdict == "bad"
+    assert alignment.flash_face is None
+    assert "no face" in alignment.reasons[0]
+
+
+def test_a_photograph_that_is_not_the_captured_one_is_noticed(tmp_path: Path) -> None:
+    write_pair(tmp_path, "01", "hopper", seed=1)
+    folder = take_folder(tmp_path / "raw", "S001", "1", "1")
+    record = {"subject": "S001", "session": "1", "take": "1", "pose": "frontal"}
+    pair = commit_pair(folder, tmp_path / "01_flash.jpg", tmp_path / "01_studio.jpg", record)
+    assert align_pair(pair).subject == "S001"
+    content = bytearray(pair.flash.read_bytes())
+    content[-100] ^= 1
+    pair.flash.write_bytes(content)
+
+    with pytest.raises(PairError, match="checksum"):
+        align_pair(pair)
+
+
+def test_one_pair_refuses_in_one_sentence(tmp_path: Path, folder: Path) -> None:
+    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
+
+    with pytest.raises(AlignError, match="one size"):
+        align_pair(pairs["05"])
+    with pytest.raises(PictureError, match="truncated"):
+        align_pair(pairs["04"])
+
+
+def test_an_empty_folder_and_a_file_in_the_way_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PairError, match="holds no pairs"):
+        align_batch(tmp_path / "empty", tmp_path / "aligned", workers=1)
+
+    write_pair(tmp_path / "raw", "01", "hopper", seed=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(PairError, match="is a file"):
+        align_batch(tmp_path / "raw", tmp_path / "file", workers=1)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from deepflash.align import frame
+from deepflash.align.batch import align_batch
+
+if __name__ == "__main__":
+    print(align_batch(Path(sys.argv[1]), Path(sys.argv[2]), workers=1).sentence())
+"""
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    raw, aligned, script = tmp_path / "raw", tmp_path / "aligned", tmp_path / "run.py"
+    script.write_text(RUN)
+    for number in range(1, 7):
+        write_pair(raw, f"0{number}", "astronaut", seed=number, width=260)
+    killed = subprocess.Popen([sys.executable, str(script), str(raw), str(aligned)])
+    deadline_s = time.monotonic() + 60
+    while not list(aligned.glob("*.json")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait(timeout=30)
+    finished = {path: path.stat().st_mtime_ns for path in aligned.glob("*.json")}
+
+    account = align_batch(raw, aligned, workers=1)
+
+    assert account.skipped >= len(finished) > 0
+    assert account.done + account.skipped == 6
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert all(json.loads(path.read_text())["format"] == 1 for path in aligned.glob("*.json"))
+    assert len(list(aligned.iterdir())) == 6, "nothing temporary is left"
