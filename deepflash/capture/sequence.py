@@ -87,7 +87,6 @@ def photograph_pair(rig: Rig, lamps: Lamps, camera: Camera, folder: Path) -> Tak
     RelayError, CameraError
         if a device fails. Nothing in `folder` is then to be used; reconnect the camera.
     """
-    began_s = time.monotonic()
     triggers: dict[int, Trigger] = {}
     off_s = 0.0
 
@@ -110,7 +109,7 @@ def photograph_pair(rig: Rig, lamps: Lamps, camera: Camera, folder: Path) -> Tak
     finally:
         lamps.off()
     times = _measured(rig, on_s, off_s, triggers[0], triggers[1])
-    return Take(studio, flash, times, tuple(lamps.switchings(began_s)))
+    return Take(studio, flash, times, tuple(lamps.switchings(on_s)))
 
 
 def _measured(rig: Rig, on_s: float, off_s: float, studio: Trigger, flash: Trigger) -> Times:
