@@ -26,6 +26,7 @@ class Looks:
     hair_warm: float = 0.0
     clothes_hue: float = 0.0
     clothes_light: float = 0.0
+    clothes_dye: tuple[float, float, float] = (0.0, 0.0, 0.0)
     backdrop: tuple[float, float, float] | None = None
 
 
@@ -38,6 +39,7 @@ def draw_looks(seed: int) -> Looks:
         return float(rng.choice((-1, 1)) * rng.uniform(least, most))
 
     paint = rng.dirichlet((2.0, 3.0, 2.0)) * rng.uniform(0.3, 0.9)
+    dye = rng.dirichlet((1.0, 1.0, 1.0)) * rng.uniform(0.2, 1.0)
     return Looks(
         mirrored=bool(rng.integers(2)),
         wider=either(0.07, 0.15),
@@ -52,6 +54,7 @@ def draw_looks(seed: int) -> Looks:
         hair_warm=float(rng.uniform(-0.4, 0.6)),
         clothes_hue=float(rng.uniform(0.6, 2 * np.pi - 0.6)),
         clothes_light=float(rng.uniform(-0.7, 0.5)),
+        clothes_dye=(float(dye[0]), float(dye[1]), float(dye[2])),
         backdrop=(float(paint[0]), float(paint[1]), float(paint[2])),
     )
 
@@ -124,6 +127,7 @@ def coloured(colour: Map, skin: Map, at: Landmarks, looks: Looks) -> Map:
     tone = np.exp(-looks.skin_dark * np.array([0.55, 0.9, 1.15])) * np.exp([looks.skin_red, -looks.skin_red / 2, 0])
     hair = np.exp(looks.hair_light + looks.hair_warm * np.array([0.5, 0.0, -0.6]))
     cloth = np.exp(looks.clothes_light) * np.clip(colour @ _hue_rotation(looks.clothes_hue).T.astype(np.float32), 0, 1)
+    cloth += np.sqrt(colour.mean(axis=2, keepdims=True)) * np.array(looks.clothes_dye, np.float32)  # shows on black, too
     upper = colour * (1 + (free * (1 - skin) * (1 - lower))[..., None] * (hair - 1).astype(np.float32))
     upper *= 1 + (free * skin)[..., None] * (tone - 1).astype(np.float32)
     away = (lower * (1 - skin))[..., None]
