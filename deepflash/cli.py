@@ -269,9 +269,13 @@ def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, wor
     from deepflash.batch import usable_cores
     from deepflash.dataset.build import build_dataset
     from deepflash.progress import shown
+    from deepflash.shards import read_manifest
 
     with shown("build") as report:
         account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or usable_cores(), report=report)
+    if account.done + account.skipped:
+        for note in read_manifest(shards)["notes"]:
+            click.echo(f"note: {note}", err=True)
     return _print_account(account, as_json)
 
 

@@ -12,6 +12,8 @@ from deepflash.pictures import Picture
 
 INK, QUIET, ACCENT = "#20242b", "#626a76", "#b4501a"
 _STAGES_SHOWN = 4
+_PORTRAITS_SHOWN = 4
+_PORTRAITS_A_ROW = 2
 
 
 def training_curve_svg(story: Story) -> str:
@@ -26,18 +28,19 @@ def training_curve_svg(story: Story) -> str:
 
 def contact_sheet_png(story: Story) -> bytes:
     """Return the contact sheet as PNG: pairs, registration, training curve and results with figures."""
-    rows = len(story.portraits)
-    figure = Figure(figsize=(15, 12.2 + 4.6 * (rows - 1)), dpi=100, layout="constrained", facecolor="white")
+    portraits = story.portraits[:_PORTRAITS_SHOWN]
+    rows = [portraits[start : start + _PORTRAITS_A_ROW] for start in range(0, len(portraits), _PORTRAITS_A_ROW)]
+    heights = [2.6, 2.9, 2.4] + [3.6] * len(rows)
+    figure = Figure(figsize=(15, sum(heights) + 0.4), dpi=100, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.suptitle(f"deepflash: {story.summary}", fontsize=13, color=INK, x=0.01, ha="left")
-    parts = figure.subfigures(3 + rows, 1, height_ratios=[3, 3.4, 2.6] + [4.6] * rows, squeeze=False)[:, 0]
-    pairs, registration, curve, *results = parts
+    pairs, registration, curve, *results = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_pairs(pairs, story.pairs[:_STAGES_SHOWN])
     _draw_registration(registration, story.registrations[:_STAGES_SHOWN])
     _title(curve, "Training")
     _draw_curve(curve.subplots(), story)
-    for row, portrait in zip(results, story.portraits, strict=True):
-        _draw_portrait(row, portrait)
+    for part, row in zip(results, rows, strict=True):
+        _draw_portraits(part, row)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
@@ -77,13 +80,16 @@ def _draw_curve(axes: Axes, story: Story) -> None:
     axes.legend(handles, labels, frameon=False, loc="center right")
 
 
-def _draw_portrait(figure: FigureBase, portrait: ShownPortrait) -> None:
-    _title(figure, f"{portrait.pair_id}, a subject who was not trained on")
-    before, after = portrait.flash_quality, portrait.result_quality
-    axes = figure.subplots(1, 3)
-    _show(axes[0], portrait.flash, f"flash photograph: SSIM {before.ssim:.3f}, PSNR {before.psnr_db:.1f} dB")
-    _show(axes[1], portrait.result, f"portrait: SSIM {after.ssim:.3f}, PSNR {after.psnr_db:.1f} dB", ACCENT)
-    _show(axes[2], portrait.studio, "studio photograph, registered")
+def _draw_portraits(figure: FigureBase, portraits: Sequence[ShownPortrait]) -> None:
+    subjects = " and ".join(sorted({portrait.pair_id.partition("-")[0] for portrait in portraits}))
+    _title(figure, f"{subjects}, not trained on: flash photograph, portrait made of it, studio photograph")
+    axes = figure.subplots(1, 3 * _PORTRAITS_A_ROW).flat
+    for portrait in portraits:
+        before, after = portrait.flash_quality, portrait.result_quality
+        _show(next(axes), portrait.flash, f"flash: SSIM {before.ssim:.3f}, {before.psnr_db:.1f} dB")
+        _show(next(axes), portrait.result, f"portrait: SSIM {after.ssim:.3f}, {after.psnr_db:.1f} dB", ACCENT)
+        _show(next(axes), portrait.studio, "studio")
+    _hide(axes)
 
 
 def _title(figure: FigureBase, text: str) -> None:
