@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.hardware.emulator.matting import Landmarks, Map, face_width
+from deepflash.hardware.emulator.head import COARSE, LUMINANCE, Spot, around, bumps, coarse, find_pupils, head_depth, polygon
+from deepflash.hardware.emulator.matting import Map, face_width
 from deepflash.hardware.emulator.sitters import Sitter
 
 _CAMERA_TO_FACE = 3.0  # 42 cm: a selfie
 _CAMERA_TO_BACKDROP = 12.5
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 # Colours of the two lights as the camera renders them on grey, fitted by eye to the eight real pairs.
 _LAMPS = np.array([1.0, 0.56, 0.37], np.float32)
 _FLASH = np.array([0.80, 1.08, 1.07], np.float32)
@@ -29,7 +29,6 @@ _SKIN_UNDER_LAMPS = np.array([1.0, 0.30, 0.15], np.float32)
 _SKIN_UNDER_FLASH = np.array([1.0, 0.87, 0.62], np.float32)
 _LAMPS_ON_SKIN = 0.50  # radiance of the red channel at the median of the face
 _FLASH_ON_SKIN = 0.55  # of luminance
-_COARSE = 4  # depth, normals and shadows are smooth: computed at a quarter of the canvas
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,72 +65,29 @@ def relight(sitter: Sitter) -> Relit:
     return Relit(lamps, flash, lamps_backdrop, flash_backdrop, _shadow(sitter, flash_at))
 
 
-def head_depth(sitter: Sitter) -> Map:
-    """Return how far each point stands out towards the camera.
-
-    An inflated silhouette carries an ellipsoid for the head, and that the relief of brows, nose, cheeks,
-    lips and chin.
-
-    Returns
-    -------
-    (H/4, W/4) float32
-        In pixels of this coarse map; 0 at the edge of the silhouette.
-    """
-    at = {name: points / _COARSE for name, points in sitter.landmarks.items()}
-    width = face_width(at)
-    matte = _coarse(sitter.matte)
-    rows, columns = np.mgrid[: matte.shape[0], : matte.shape[1]].astype(np.float32)
-    body = _inflated(matte, 0.45 * width)
-    brow = (at["left_eyebrow"].mean(axis=0) + at["right_eyebrow"].mean(axis=0)) / 2
-    centre = brow + 0.25 * (at["chin"][8] - brow)
-    across, down = (columns - centre[0]) / (0.64 * width), (rows - centre[1]) / (0.86 * width)
-    ball = np.sqrt(np.clip(1 - across**2 - down**2, 0, None)).astype(np.float32)
-    head = (0.62 * ball + 0.3 * np.clip(ball / 0.3, 0, 1)) * width
-    smooth = cv2.GaussianBlur(np.maximum(body, head), (0, 0), 0.05 * width)
-    return np.asarray((smooth + width * _relief(rows, columns, at)) * matte, np.float32)
-
-
-def find_pupils(sitter: Sitter) -> list[tuple[NDArray[np.float64], float]]:
-    """Return each pupil's centre and the iris's radius in canvas pixels.
-
-    The centre is the darkest place of the eye's opening, looked for near its middle. An iris measures
-    0.39 of the eye's opening (11.7 of 30 mm).
-    """
-    pupils = []
-    for name in ("left_eye", "right_eye"):
-        opening = sitter.landmarks[name]
-        middle, length = opening.mean(axis=0), float(np.hypot(*(opening[3] - opening[0])))
-        rows, columns = np.mgrid[: sitter.matte.shape[0], : sitter.matte.shape[1]][:, *_around(middle, length)]
-        light = cv2.GaussianBlur(sitter.colour[_around(middle, length)] @ _LUMINANCE, (0, 0), 0.08 * length)
-        within = _polygon(opening, sitter.matte.shape, 0.03 * length)[_around(middle, length)]
-        near = np.exp(-((columns - middle[0]) ** 2 + (rows - middle[1]) ** 2) / (0.22 * length) ** 2)
-        weight = within * near * np.exp(-light / (0.25 * float(light.max()) + 1e-6))
-        total = max(float(weight.sum()), 1e-6)
-        pupils.append((np.array([(weight * columns).sum(), (weight * rows).sum()]) / total, 0.195 * length))
-    return pupils
-
-
 def _under_lamps(sitter: Sitter) -> tuple[Map, Map]:
+    """Light the person and the backdrop by the lamps."""
     lamps = _balanced(_LAMPS, sitter, _SKIN_UNDER_LAMPS)
     skin = np.median(sitter.colour[_cheeks(sitter)] * lamps, axis=0)
     exposure = np.float32((_LAMPS_ON_SKIN / max(float(skin[0]), 0.02)) ** 0.7)  # a camera meters, but not fully
-    return sitter.colour * (lamps * exposure), _coarse(sitter.backdrop) * (lamps * exposure * np.float32(0.75))
+    return sitter.colour * (lamps * exposure), coarse(sitter.backdrop) * (lamps * exposure * np.float32(0.75))
 
 
 def _under_flash(sitter: Sitter, flash_at: NDArray[np.float64], rng: np.random.Generator) -> tuple[Map, Map]:
-    light, lobe, fall = _light_on(head_depth(sitter), flash_at * face_width(sitter.landmarks) / _COARSE, sitter, rng)
+    """Light the person and the backdrop by the flash."""
+    light, lobe, fall = _light_on(head_depth(sitter), flash_at * face_width(sitter.landmarks) / COARSE, sitter, rng)
     shape = sitter.matte.shape[::-1]
     albedo = _flattened(sitter)
-    grey = (albedo @ _LUMINANCE)[..., None]
+    grey = (albedo @ LUMINANCE)[..., None]
     albedo += np.float32(0.12) * (grey - albedo)
     colour = _balanced(_FLASH, sitter, _SKIN_UNDER_FLASH)
     diffuse = albedo * (cv2.resize(light, shape)[..., None] * colour)
-    skin = float(np.median(diffuse[_cheeks(sitter)] @ _LUMINANCE))
+    skin = float(np.median(diffuse[_cheeks(sitter)] @ LUMINANCE))
     exposure = np.float32((_FLASH_ON_SKIN * rng.uniform(0.8, 1.3) / max(skin, 0.02)) ** 0.75)
     flash = diffuse * exposure + (cv2.resize(lobe, shape) * _pores(sitter, rng))[..., None] * _FLASH
     flash += np.array([0.001, 0.005, 0.005], np.float32)  # light strayed within the lens
     _redden_pupils(flash, sitter, rng)
-    return flash, _coarse(sitter.backdrop) * (fall[..., None] * colour * np.array([0.75, 1, 1.05], np.float32) * exposure)
+    return flash, coarse(sitter.backdrop) * (fall[..., None] * colour * np.array([0.75, 1, 1.05], np.float32) * exposure)
 
 
 def _balanced(light: Map, sitter: Sitter, wanted: Map) -> Map:
@@ -139,13 +95,13 @@ def _balanced(light: Map, sitter: Sitter, wanted: Map) -> Map:
     skin = np.median(sitter.colour[_cheeks(sitter)], axis=0) * light + 1e-3
     gain = np.sqrt((wanted / wanted[0]) / (skin / skin[0]))
     balanced = light * gain
-    return np.asarray(balanced * ((light @ _LUMINANCE) / (balanced @ _LUMINANCE)), np.float32)
+    return np.asarray(balanced * ((light @ LUMINANCE) / (balanced @ LUMINANCE)), np.float32)
 
 
 def _light_on(depth: Map, flash_px: NDArray[np.float64], sitter: Sitter, rng: np.random.Generator) -> tuple[Map, Map, Map]:
     """Trace the flash: its light on the person (cosine and distance), the specular lobe, its light on the backdrop."""
-    width = face_width(sitter.landmarks) / _COARSE
-    middle = sitter.landmarks["nose_bridge"].mean(axis=0) / _COARSE
+    width = face_width(sitter.landmarks) / COARSE
+    middle = sitter.landmarks["nose_bridge"].mean(axis=0) / COARSE
     rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]].astype(np.float32)
     front = float(np.percentile(depth, 99.5))
     normal = _normals(depth)
@@ -174,57 +130,52 @@ def _unit(vectors: Map) -> Map:
 
 def _flattened(sitter: Sitter) -> Map:
     """Take most of the portrait's own shading out of the colours, where there is skin to judge it by."""
-    width = face_width(sitter.landmarks) / _COARSE
-    logs, skin = np.log(_coarse(sitter.colour) @ _LUMINANCE + 0.02), _coarse(sitter.skin) ** 2 + 1e-4
+    width = face_width(sitter.landmarks) / COARSE
+    logs, skin = np.log(coarse(sitter.colour) @ LUMINANCE + 0.02), coarse(sitter.skin) ** 2 + 1e-4
     level = float(np.average(logs, weights=skin))
     broad = cv2.GaussianBlur(logs * skin, (0, 0), 0.16 * width) / cv2.GaussianBlur(skin, (0, 0), 0.16 * width)
     fine = cv2.GaussianBlur(logs * skin, (0, 0), 0.05 * width) / cv2.GaussianBlur(skin, (0, 0), 0.05 * width)
     excess = 0.65 * (broad - level) + 0.3 * (fine - broad)
-    gain = np.exp(-np.clip(excess, -0.9, 0.9) * np.clip(1.3 * _coarse(sitter.skin), 0, 1))
-    gain *= 1 + 0.35 * (1 - _coarse(sitter.skin)) * np.exp(-np.exp(logs) / 0.05)  # flash looks into dark hair and cloth
+    gain = np.exp(-np.clip(excess, -0.9, 0.9) * np.clip(1.3 * coarse(sitter.skin), 0, 1))
+    gain *= 1 + 0.35 * (1 - coarse(sitter.skin)) * np.exp(-np.exp(logs) / 0.05)  # flash looks into dark hair and cloth
     return np.asarray(sitter.colour * cv2.resize(gain, sitter.matte.shape[::-1])[..., None], np.float32)
 
 
 def _oil(sitter: Sitter, rng: np.random.Generator) -> Map:
-    """How much of the flash skin mirrors: most on forehead, nose, cheekbones and chin."""
-    at = {name: points / _COARSE for name, points in sitter.landmarks.items()}
-    width = face_width(at)
-    shape = (sitter.matte.shape[0] // _COARSE, sitter.matte.shape[1] // _COARSE)
-    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    """Draw how much of the flash this skin mirrors: most on forehead, nose, cheekbones and chin."""
+    at = {name: points / COARSE for name, points in sitter.landmarks.items()}
+    skin = coarse(sitter.skin)
     brow = (at["left_eyebrow"].mean(axis=0) + at["right_eyebrow"].mean(axis=0)) / 2
     up = brow - at["chin"][8]
-    spots = [
+    spots: list[Spot] = [
         (brow + 0.22 * up, 0.24, 1.0),
+        (at["nose_bridge"][1], 0.05, 0.7),
         (at["nose_tip"].mean(axis=0) + 0.06 * up, 0.07, 1.0),
         (at["chin"][8] + 0.1 * up, 0.1, 0.5),
     ]
-    spots += [(at["nose_bridge"][1], 0.05, 0.7)]
-    spots += [
-        ((at[eye].mean(axis=0) * 2 + at["nose_tip"][end]) / 3 + (at[eye][corner] - at[eye].mean(axis=0)) * 0.6, 0.11, 0.8)
-        for eye, corner, end in (("left_eye", 0, 0), ("right_eye", 3, 4))
-    ]
-    oil = np.full(shape, 0.12, np.float32)
-    for centre, reach, amount in spots:
-        oil += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
-    return oil * _coarse(sitter.skin) * np.float32(rng.uniform(0.16, 0.42))
+    for eye, corner, side in (("left_eye", 0, 0), ("right_eye", 3, 4)):
+        middle = at[eye].mean(axis=0)
+        spots.append(((2 * middle + at["nose_tip"][side]) / 3 + 0.6 * (at[eye][corner] - middle), 0.11, 0.8))
+    oil = np.float32(0.12) + bumps(skin.shape, spots, face_width(at))
+    return np.asarray(oil * skin * rng.uniform(0.16, 0.42), np.float32)
 
 
 def _pores(sitter: Sitter, rng: np.random.Generator) -> Map:
-    """Skin is uneven: highlights break up."""
+    """Draw skin's unevenness, at which highlights break up."""
     noise = rng.standard_normal(sitter.matte.shape, dtype=np.float32)
     width = face_width(sitter.landmarks)
     fine, broad = (cv2.GaussianBlur(noise, (0, 0), sigma * width) * sigma * width for sigma in (0.004, 0.015))
-    return np.clip(1 + 0.5 * fine + 0.6 * broad, 0, 2.5)
+    return np.asarray(np.clip(1 + 0.5 * fine + 0.6 * broad, 0, 2.5), np.float32)
 
 
 def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None:
-    """Light that the blood-rich retina returns, within the opening of the lids; and the flash mirrored in the cornea."""
+    """Add what the blood-rich retina returns, within the opening of the lids, and the flash mirrored in the cornea."""
     strength = rng.uniform(0.6, 1.1)
     for (centre, iris), name in zip(find_pupils(sitter), ("left_eye", "right_eye"), strict=True):
-        part = _around(centre, 3 * iris)
+        part = around(centre, 3 * iris)
         rows, columns = np.mgrid[: flash.shape[0], : flash.shape[1]][:, *part]
         distance = np.hypot(columns - centre[0], rows - centre[1])
-        opening = _polygon(sitter.landmarks[name], sitter.matte.shape, 0.1 * iris)[part]
+        opening = polygon(sitter.landmarks[name], sitter.matte.shape, 0.1 * iris)[part]
         disc = (np.clip((0.6 * iris - distance) / (0.3 * iris) + 0.5, 0, 1) * opening)[..., None].astype(np.float32)
         depth = np.clip(1.15 - distance / (0.9 * iris), 0.3, 1)[..., None].astype(np.float32)
         red = np.array([0.34, 0.03, 0.045], np.float32) * np.float32(strength) * depth
@@ -235,53 +186,18 @@ def _redden_pupils(flash: Map, sitter: Sitter, rng: np.random.Generator) -> None
 
 def _shadow(sitter: Sitter, flash_at: NDArray[np.float64]) -> Map:
     """Move the silhouette away from the flash by the parallax between face and backdrop, and give it a penumbra."""
-    width = face_width(sitter.landmarks) / _COARSE
+    width = face_width(sitter.landmarks) / COARSE
     parallax = (_CAMERA_TO_BACKDROP - _CAMERA_TO_FACE) / _CAMERA_TO_BACKDROP
     shift = np.array([[1, 0, 0], [0, 1, 0]], np.float64)
     shift[:, 2] = -flash_at * width * parallax
-    matte = _coarse(sitter.matte)
+    matte = coarse(sitter.matte)
     moved = cv2.warpAffine(matte, shift, matte.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(0.85 * cv2.GaussianBlur(moved, (0, 0), 0.016 * width), np.float32)
 
 
-def _inflated(matte: Map, radius: float) -> Map:
-    depth = np.clip(cv2.distanceTransform((matte > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / radius, 0, 1)
-    return np.asarray(radius * np.sqrt(1 - (1 - depth) ** 2), np.float32)
-
-
-def _relief(rows: Map, columns: Map, at: Landmarks) -> Map:
-    """Height of the features above the ellipsoid, in face widths."""
-    width = face_width(at)
-    cheeks = [(at["chin"][4] + 2 * at["left_eye"][0]) / 3, (at["chin"][12] + 2 * at["right_eye"][3]) / 3]
-    bumps = [(point, 0.05, 0.035) for point in at["nose_bridge"]]
-    bumps += [(at["nose_tip"].mean(axis=0) * 0.6 + at["nose_bridge"][3] * 0.4, 0.075, 0.11)]
-    bumps += [(at["nose_tip"][end], 0.05, 0.03) for end in (0, 4)]
-    bumps += [(point, 0.06, 0.012) for name in ("left_eyebrow", "right_eyebrow") for point in at[name]]
-    bumps += [(at[name].mean(axis=0), 0.1, -0.035) for name in ("left_eye", "right_eye")]
-    bumps += [(cheek, 0.17, 0.05) for cheek in cheeks]
-    bumps += [(at["top_lip"][3], 0.09, 0.02), (at["bottom_lip"][3], 0.08, 0.02), (at["chin"][8], 0.12, 0.04)]
-    height = np.zeros_like(rows)
-    for centre, reach, amount in bumps:
-        height += amount * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (reach * width) ** 2)
-    return height
-
-
 def _cheeks(sitter: Sitter) -> NDArray[np.bool_]:
+    """Find the skin of the lower face, on which both lights are metered."""
     inside = np.zeros(sitter.matte.shape, np.uint8)
     cv2.fillConvexPoly(inside, cv2.convexHull(sitter.landmarks["chin"][2:15].round().astype(np.int32)), 1)
-    return (inside > 0) & (sitter.skin > 0.5) if bool(((inside > 0) & (sitter.skin > 0.5)).any()) else inside > 0
-
-
-def _polygon(points: NDArray[np.float64], shape: tuple[int, ...], soft_px: float) -> Map:
-    filled = cv2.fillConvexPoly(np.zeros(shape, np.float32), cv2.convexHull(points.round().astype(np.int32)), 1.0)
-    return np.asarray(cv2.GaussianBlur(filled, (0, 0), max(soft_px, 0.3)), np.float32)
-
-
-def _around(centre: NDArray[np.float64], reach: float) -> tuple[slice, slice]:
-    x, y, reach_px = round(float(centre[0])), round(float(centre[1])), round(reach)
-    return slice(max(y - reach_px, 0), y + reach_px + 1), slice(max(x - reach_px, 0), x + reach_px + 1)
-
-
-def _coarse(values: Map) -> Map:
-    size = (values.shape[1] // _COARSE, values.shape[0] // _COARSE)
-    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
+    seen = (inside > 0) & (sitter.skin > 0.5)
+    return seen if bool(seen.any()) else inside > 0
