@@ -115,7 +115,10 @@ class Camera:
             if the camera cannot be found or does not answer.
         """
         self._drop_worker(_CLOSE_GRACE_S)
-        self._worker = Child("deepflash.hardware.camera_worker", [self._port, self._model, str(self._quiet_s)])
+        try:
+            self._worker = Child("deepflash.hardware.camera_worker", [self._port, self._model, str(self._quiet_s)])
+        except ChildGoneError as error:
+            raise CameraError(f"camera {self._port}: {error}; end other programs") from error
         found = self._answer(time.monotonic() + _CONNECT_LIMIT_S, "connecting")
         versions = {name: found[name] for name in ("libgphoto2", "python-gphoto2")}
         self.facts = CameraFacts(found["settings"], found["flash_settable"], versions)

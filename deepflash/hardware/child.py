@@ -27,18 +27,28 @@ class ChildSilentError(HardwareError):
 
 
 class Child:
-    """A Python module run as a process of its own, with pipes to it. Not for use by several threads."""
+    """A Python module run as a process of its own, with pipes to it. Not for use by several threads.
+
+    Raises
+    ------
+    ChildGoneError
+        if the machine has no room for another process.
+    """
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self.module = module
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise ChildGoneError(f"{module} could not be started: {error}") from error
         self._input = cast(IO[bytes], self._process.stdin)  # pipes, as asked for
         self._output = cast(IO[bytes], self._process.stdout)
         self._received = bytearray()

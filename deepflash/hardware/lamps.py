@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from deepflash.errors import RelayError
+from deepflash.errors import HardwareError, RelayError
 from deepflash.hardware.child import Child, ChildGoneError, ChildSilentError
 from deepflash.hardware.rig import Rig
 
@@ -177,16 +177,13 @@ class Lamps:
         arguments = [rig.relay_port, rig.relay_board, str(rig.relay_channel), str(rig.max_on_s)]
         try:
             guard = Child("deepflash.hardware.lamp_guard", arguments)
-        except OSError as error:  # no process, no memory: the watching thread must survive it and try again
-            raise RelayError(f"the lamp guard could not be started ({error}); end other programs") from error
+        except ChildGoneError as error:
+            raise RelayError(str(error)) from error
         try:
             self._await_ready(guard)
-        except (ChildGoneError, ChildSilentError) as error:
+        except HardwareError as error:
             guard.kill()
-            raise RelayError(f"the lamp guard could not be started ({error})") from error
-        except RelayError:
-            guard.kill()
-            raise
+            raise RelayError(str(error)) from error
         return guard
 
     def _await_ready(self, guard: Child) -> None:
