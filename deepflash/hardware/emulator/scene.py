@@ -128,13 +128,13 @@ class Scene:
         size = (self._size[0], strip.stop - strip.start)
         rows = np.array([[1, 0, 0], [0, 1, strip.start], [0, 0, 1]], np.float64)
 
-        def seen(layer: Map, layer_from_frame: Affine, motion: Affine) -> Map:
+        def seen(layer: Map, layer_from_frame: Affine, motion: Affine, sharp: bool) -> Map:
             matrix = (_square(layer_from_frame) @ _square(_inverse(motion)) @ rows)[:2]
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            flags = (cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
             return np.asarray(cv2.warpAffine(layer, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
-        front = seen(person, _inverse(self._frame_from(person.shape[1::-1])), head)
-        radiance = seen(behind, _inverse(self._frame_from(behind.shape[1::-1])), backdrop)
+        front = seen(person, _inverse(self._frame_from(person.shape[1::-1])), head, sharp=True)
+        radiance = seen(behind, _inverse(self._frame_from(behind.shape[1::-1])), backdrop, sharp=False)
         radiance *= 1 - front[..., 3:]
         radiance += front[..., :3]
         if self._grain is not None:

@@ -209,7 +209,7 @@ def _crisp(seated: Picture, scale: float) -> Picture:
     """Undo some of the enlargement's blur; nothing where the portrait was larger than the canvas."""
     if scale <= 1:
         return seated
-    amount = min(0.35 * scale, 1.2)
+    amount = min(0.25 * scale, 1.0)
     soft = cv2.GaussianBlur(seated, (0, 0), 0.55 * scale)
     return np.asarray(cv2.addWeighted(seated, 1 + amount, soft, -amount, 0), dtype=np.uint8)
 
