@@ -63,12 +63,11 @@ def align_batch(
         if `raw` holds no pairs, or `aligned` is not a folder.
     """
     pairs, set_aside = find_pairs(raw)
-    pairs, repeated = _without_repeats(pairs)
     if aligned.exists() and not aligned.is_dir():
         raise PairError(f"{aligned} is a file; give a folder for the results")
     aligned.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(aligned)
-    account = Account(set_aside=set_aside + repeated)
+    account = Account(set_aside=set_aside)
     unit = functools.partial(_align_into, aligned.absolute(), write_images)
     for outcome in run_all(unit, pairs, workers=workers or os.cpu_count() or 1, report=report):
         if outcome.error is not None:
@@ -95,20 +94,17 @@ def align_pair(pair: Pair) -> Alignment:
     return _align(pair, _checksums(pair))
 
 
+def registered_studio(alignment: Alignment) -> Picture:
+    """Return the studio photograph laid on the flash photograph, (H, W, 3) RGB, by one cubic interpolation."""
+    affine = np.array(alignment.moving_from_fixed)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(read_rgb(alignment.studio), affine, alignment.size, flags=flags), dtype=np.uint8)
+
+
 @dataclass(frozen=True)
 class _Checksums:
     flash: str
     studio: str
-
-
-def _without_repeats(pairs: list[Pair]) -> tuple[list[Pair], list[SetAside]]:
-    first: dict[str, Pair] = {}
-    repeated = []
-    for pair in pairs:
-        if first.setdefault(pair.id, pair) is not pair:
-            reason = f"{pair.flash} has the same pair id as {first[pair.id].flash}; rename or remove one of them"
-            repeated.append(SetAside(pair.id, reason))
-    return list(first.values()), repeated
 
 
 def _align_into(aligned: Path, write_images: bool, pair: Pair) -> Literal["done", "skipped"]:
@@ -121,13 +117,6 @@ def _align_into(aligned: Path, write_images: bool, pair: Pair) -> Literal["done"
         write_durably(picture, encode(registered_studio(alignment), ".jpg"))
     save_alignment(aligned, alignment)  # last: its presence says that all is there
     return "done"
-
-
-def registered_studio(alignment: Alignment) -> Picture:
-    """Return the studio photograph laid on the flash photograph, (H, W, 3) RGB, by one cubic interpolation."""
-    affine = np.array(alignment.moving_from_fixed)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(read_rgb(alignment.studio), affine, alignment.size, flags=flags), dtype=np.uint8)
 
 
 def _checksums(pair: Pair) -> _Checksums:

@@ -30,7 +30,9 @@ def magnitude(gradient: Level) -> Level:
 
 
 def correlation(first: Plane, second: Plane, mask: NDArray[np.bool_]) -> float:
-    """Return the normalised correlation of two planes inside a mask, -1 to 1; 0 if either is flat there."""
+    """Return the normalised correlation of two planes inside a mask, -1 to 1; 0 if either is flat or the mask empty."""
+    if not mask.any():
+        return 0.0
     a = first[mask] - first[mask].mean()
     b = second[mask] - second[mask].mean()
     norm = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))

@@ -134,9 +134,16 @@ def _place(affine: Affine, face: Face | None, size: tuple[int, int]) -> dict[str
 
 
 def _landmarks(affine: Affine, flash_face: Face, studio_face: Face) -> dict[str, float]:
-    eyes = [
-        np.array([face.landmarks[side] for side in ("left_eye", "right_eye")]).mean(axis=1)
-        for face in (flash_face, studio_face)
-    ]
-    apart = float(np.linalg.norm(eyes[0][0] - eyes[0][1]))
-    return {"landmark_residual": float(np.linalg.norm(frame.apply(affine, eyes[0]) - eyes[1], axis=1).mean()) / apart}
+    flash_eyes, studio_eyes = _eyes(flash_face), _eyes(studio_face)
+    if flash_eyes is None or studio_eyes is None:
+        return {}
+    apart = float(np.linalg.norm(flash_eyes[0] - flash_eyes[1]))
+    distances = np.linalg.norm(frame.apply(affine, flash_eyes) - studio_eyes, axis=1)
+    return {"landmark_residual": float(distances.mean()) / apart}
+
+
+def _eyes(face: Face) -> frame.Points | None:
+    """Return the middle of each eye; single landmarks are off by up to a tenth of the distance of the eyes."""
+    if not {"left_eye", "right_eye"} <= face.landmarks.keys():
+        return None
+    return np.array([np.mean(face.landmarks[eye], axis=0) for eye in ("left_eye", "right_eye")])

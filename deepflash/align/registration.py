@@ -36,10 +36,14 @@ from deepflash.errors import AlignError
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in the frame of `deepflash.align.frame`."""
+
 MATTES_WIDTHS_PX = (195, 390, 780)
 TILES_WIDTH_PX = 1560
 
 _MATTES_STEPS = (0.02, 0.006, 0.002)  # first steps, in the frame: about the error that the level before leaves
+_REACH = 0.12  # around the faces, in the frame: 3 % of motion, 4 degrees and 3 % of scale, and some
 _TILE_ROUNDS = 3
 _SETTLED = 1e-3  # in the frame: a fit that moves the face less needs no other round of matching
 
@@ -96,24 +100,30 @@ def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving
         raise AlignError(f"the flash and the studio picture have {sizes} pixels; both must come from one camera setting")
     if min(fixed.shape[:2]) < MIN_SIDE_PX:
         raise AlignError(f"pictures of {fixed.shape[1]} x {fixed.shape[0]} pixels are too small; {MIN_SIDE_PX} are needed")
-    couple = _Couple(_gray(fixed), _gray(moving), _face_box(fixed_face or moving_face, fixed.shape[1], fixed.shape[0]))
+    height, width = fixed.shape[:2]
+    couple = _Couple(
+        _gray(fixed),
+        _gray(moving),
+        _face_box(fixed_face or moving_face, width, height),
+        _face_box(moving_face or fixed_face, width, height),
+    )
     coarse = _mattes(couple, _best_start(couple, fixed_face, moving_face))
     refined, matches = _refined(couple, coarse)
     method, affine = ("mattes", coarse) if refined is None else ("mattes+refined", refined)
     before, after = couple.agreement(frame.IDENTITY), couple.agreement(affine)
     if before >= after:
         method, affine, after = "identity", frame.IDENTITY, before
-    return Registration(frame.in_pixels(affine, fixed.shape[1]), method, after, before, matches)
+    return Registration(frame.in_pixels(affine, width), method, after, before, matches)
 
 
 class _Couple:
     """Both pictures, their gradients at each width as they are asked for, and where the face is."""
 
-    def __init__(self, fixed: Picture, moving: Picture, box: tuple[float, float, float, float]) -> None:
+    def __init__(self, fixed: Picture, moving: Picture, box: Box, moving_box: Box) -> None:
         self.fixed, self.moving, self.box = fixed, moving, box
-        left, top, right, bottom = box
-        reach = 0.12  # of the width: 3 % of motion, 4 degrees and 3 % of scale, and some
-        self.region = (left - reach, top - reach, right + reach, bottom + reach)
+        left, top = np.minimum(box[:2], moving_box[:2]) - _REACH
+        right, bottom = np.maximum(box[2:], moving_box[2:]) + _REACH
+        self.region: Box = (left, top, right, bottom)
         self._cache: dict[tuple[int, float], tuple[Level, Level, NDArray[np.bool_]]] = {}
 
     def at(self, width: int, sigma_px: float) -> tuple[Level, Level, NDArray[np.bool_]]:
@@ -144,7 +154,7 @@ def _gray(picture: Picture) -> Picture:
     return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _face_box(face: Face | None, width: int, height: int) -> tuple[float, float, float, float]:
+def _face_box(face: Face | None, width: int, height: int) -> Box:
     if face is None:
         return (0.2, 0.2 * height / width, 0.8, 0.8 * height / width)
     left, top, right, bottom = ((edge + 0.5) / width for edge in face.box)
@@ -152,7 +162,7 @@ def _face_box(face: Face | None, width: int, height: int) -> tuple[float, float,
     return (left - across, top - down, right + across, bottom + down)
 
 
-def _ellipse(level: Level, box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+def _ellipse(level: Level, box: Box) -> NDArray[np.bool_]:
     height, width = level.plane.shape[:2]
     to_frame = level.frame_from_pixel
     u = (np.arange(width) * to_frame[0, 0] + to_frame[0, 2] - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2

@@ -176,6 +176,19 @@ def test_a_photograph_that_is_not_the_captured_one_is_noticed(tmp_path: Path) ->
         align_pair(pair)
 
 
+def test_two_pairs_of_one_id_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    write_pair(tmp_path / "files", "01", "hopper", seed=1, width=260)
+    record = {"subject": "S001", "session": "1", "take": "1", "pose": "frontal"}
+    for copy in ("first", "second"):
+        folder = take_folder(tmp_path / "raw" / copy, "S001", "1", "1")
+        commit_pair(folder, tmp_path / "files" / "01_flash.jpg", tmp_path / "files" / "01_studio.jpg", record)
+
+    account = align_batch(tmp_path / "raw", tmp_path / "aligned", workers=1)
+
+    assert (account.done, [entry.item for entry in account.set_aside]) == (1, ["S001-1-1"])
+    assert "remove one of them" in account.set_aside[0].reason
+
+
 def test_one_pair_refuses_in_one_sentence(tmp_path: Path, folder: Path) -> None:
     pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
 

@@ -7,6 +7,7 @@ import pytest
 from deepflash.align import frame
 from deepflash.align.registration import register
 from deepflash.errors import AlignError
+from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
 from .sitters import face_of, in_flash_light, mean_error, moved, pair_of, portrait
@@ -69,6 +70,19 @@ def test_without_a_face_the_middle_of_the_picture_is_registered() -> None:
     found = register(flash, studio, fixed_face=None, moving_face=None).moving_from_fixed
 
     assert mean_error(found, truth, face_of("hopper", 520)) < 1.0
+
+
+def test_a_face_that_moved_far_is_followed_by_where_it_was_found() -> None:
+    flash, studio, truth = pair_of("astronaut", 3, 520)
+    far = np.array([[1.0, 0.0, 95.0], [0.0, 1.0, 60.0]])
+    face = face_of("astronaut", 520)
+    left, top, right, bottom = face.box
+
+    found = register(
+        flash, moved(studio, far), fixed_face=face, moving_face=Face((left + 95, top + 60, right + 95, bottom + 60))
+    ).moving_from_fixed
+
+    assert mean_error(found, frame.compose(far, truth), face) < 0.5
 
 
 def test_gray_pictures_serve_as_well() -> None:
