@@ -105,7 +105,7 @@ class TrainingPictures:
         self._size = size
         self._encoding = encoding
         self._device = device
-        self._workers = workers
+        self._workers = max(1, workers)
         self._room = cache_bytes // (12 * size * size)
         self._kept: dict[int, Tensor] = {}
 

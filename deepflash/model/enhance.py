@@ -24,7 +24,7 @@ from deepflash.files import write_durably
 from deepflash.model.data import to_tensor
 from deepflash.model.encodings import encoding_named
 from deepflash.model.network import STRIDE
-from deepflash.model.runs import TrainedRun, answer, load_run
+from deepflash.model.runs import TrainedRun, answer, load_run, usable_device
 from deepflash.pictures import Picture, encode, read_rgb
 from deepflash.progress import Report, silent
 
@@ -96,9 +96,9 @@ def load_enhancer(run: Path, *, device: str | None = None) -> Enhancer:
     Raises
     ------
     ModelError
-        if there is no run, or its weights are missing or damaged.
+        if there is no run, its weights are missing or damaged, or there is no such device.
     """
-    return Enhancer(load_run(run, torch.device(device or "cpu")))
+    return Enhancer(load_run(run, usable_device(device or "cpu")))
 
 
 def enhance_files(photos: Iterable[Path], out: Path, run: Path, *, force: bool = False, report: Report = silent) -> Account:

@@ -30,7 +30,7 @@ from deepflash.model.journal import Journal, read_metrics
 from deepflash.model.losses import mean_removed_loss
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import Recipe, load_recipe
-from deepflash.model.runs import answer, build_network, enter_run, save_weights, to_device
+from deepflash.model.runs import answer, build_network, enter_run, save_weights, to_device, usable_device
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
@@ -179,6 +179,7 @@ def _plan(shards: Path, run: Path, recipe: str | Path, device: str | None) -> _T
             f"the recipe wants pictures of {plan.size} px, but {shards} holds {dataset.size} px;"
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
+    place = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     enter_run(run, plan, dataset)
     last_step = math.ceil(plan.epochs * len(entries) / plan.batch)
     return _Task(
@@ -187,7 +188,7 @@ def _plan(shards: Path, run: Path, recipe: str | Path, device: str | None) -> _T
         dataset=dataset,
         entries=entries,
         run=run,
-        device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        device=place,
         last_step=min(last_step, plan.max_steps) if plan.max_steps else last_step,
         validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
     )

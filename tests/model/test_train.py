@@ -181,6 +181,13 @@ def test_too_small_pictures_are_refused_before_anything_is_written(shards: Path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("device", ["toaster", "cuda:99"])
+def test_a_device_that_is_not_there_is_a_sentence(shards: Path, recipe: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=rf"device '{device}' cannot be used here .*; try cpu"):
+        train(shards, tmp_path / "run", recipe, device=device)
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_validation_pairs_it_says_so_and_trains(recipe: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     shards = write_shards(tmp_path / "shards", {"train": range(1)})
