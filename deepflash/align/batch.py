@@ -138,9 +138,14 @@ def _is_finished(path: Path, pair: Pair, checksums: _Checksums) -> bool:
         return False
     return (
         _Checksums(stored.flash_sha256, stored.studio_sha256) == checksums
-        and (stored.flash, stored.studio) == (pair.flash.absolute(), pair.studio.absolute())
+        and (stored.flash, stored.studio) == (_normal(pair.flash), _normal(pair.studio))
         and stored.versions.get("align") == ALIGN_VERSION
     )
+
+
+def _normal(path: Path) -> Path:
+    """Return a path as `load_alignment` does: absolute, without `..`, links unresolved."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _align(pair: Pair, checksums: _Checksums) -> Alignment:
@@ -155,8 +160,8 @@ def _align(pair: Pair, checksums: _Checksums) -> Alignment:
     return Alignment(
         pair_id=pair.id,
         subject=pair.subject,
-        flash=pair.flash.absolute(),
-        studio=pair.studio.absolute(),
+        flash=_normal(pair.flash),
+        studio=_normal(pair.studio),
         flash_sha256=checksums.flash,
         studio_sha256=checksums.studio,
         size=(header.width, header.height),

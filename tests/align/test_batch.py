@@ -100,6 +100,14 @@ def test_finished_pairs_are_skipped_and_changed_or_damaged_ones_done_again(tmp_p
     )
 
 
+def test_finished_pairs_are_recognised_however_the_folders_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pair(tmp_path / "raw", "01", "hopper", seed=1, width=260)
+    align_batch(tmp_path / "raw", tmp_path / "aligned", workers=1)
+    monkeypatch.chdir(tmp_path / "aligned")
+
+    assert align_batch(Path("../raw"), Path("../aligned"), workers=1).skipped == 1
+
+
 def test_images_are_written_on_demand_and_lie_on_the_flash_picture(tmp_path: Path) -> None:
     raw, aligned = tmp_path / "raw", tmp_path / "aligned"
     truth = write_pair(raw, "01", "hopper", seed=1)
