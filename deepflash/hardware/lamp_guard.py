@@ -236,7 +236,10 @@ def main(arguments: list[str]) -> int:
     try:
         why = guard.serve()
     finally:
-        switch.off_for_good(why)
+        try:
+            switch.off_for_good(why)
+        except RelayError as error:
+            _tell({"event": "failed", "error": str(error)})
     return 0
 
 
