@@ -70,6 +70,7 @@ def _view(alignment: Alignment, width: int) -> frame.Affine:
     left, top, right, bottom = alignment.flash_face.box if alignment.flash_face else (0, 0, *alignment.size)
     margin = _MARGIN if alignment.flash_face else 0.0
     across = max((right - left) * (1 + 2 * margin), (bottom - top) * (1 + 2 * margin) / _ASPECT)
+    across = min(across, alignment.size[0], alignment.size[1] / _ASPECT)  # no bars where the face fills the photograph
     scale = across / width
     extent = np.array([across, across * _ASPECT])
     corner = np.array([left + right, top + bottom]) / 2 - extent / 2

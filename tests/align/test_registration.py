@@ -1,5 +1,7 @@
 """Registration: the true map is found although the light changed, and its direction is the one promised."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ import pytest
 from deepflash.align import frame
 from deepflash.align.registration import register
 from deepflash.errors import AlignError
+from deepflash.faces import find_faces
 from deepflash.pairs import Face
-from deepflash.pictures import Picture
+from deepflash.pictures import Picture, read_rgb
 
-from .sitters import face_of, in_flash_light, mean_error, moved, pair_of, portrait
+from .sitters import face_of, in_flash_light, mean_error, motion, moved, pair_of, portrait
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "pairs" / "deepflash"
 WIDTH = 780
 TOLERANCE_PX = 0.0005 * WIDTH  # 1.5 px at 13 megapixels
 
@@ -136,3 +140,17 @@ def test_a_blink_and_a_highlight_do_not_pull_the_map() -> None:
     found = register(flash, studio, fixed_face=face, moving_face=None).moving_from_fixed
 
     assert mean_error(found, truth, face) < TOLERANCE_PX
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs are not here (../shared/data)")
+@pytest.mark.parametrize("name", ["01", "07"])
+def test_a_real_studio_portrait_that_is_moved_is_followed_to_a_pixel_at_13_megapixels(name: str) -> None:
+    """Without a true map at hand: what is found for the moved portrait is the motion after what is found for the other."""
+    flash, studio = (read_rgb(REAL / f"{name}_{light}.jpg") for light in ("flash", "studio"))
+    face = find_faces(flash)[0]
+    step = motion(int(name), *studio.shape[1::-1])
+
+    still = register(flash, studio, fixed_face=face, moving_face=None).moving_from_fixed
+    after = register(flash, moved(studio, step), fixed_face=face, moving_face=None).moving_from_fixed
+
+    assert mean_error(after, frame.compose(step, still), face) * 3120 / 2000 < 1.0
