@@ -87,7 +87,7 @@ def main() -> None:
         print(
             f"{result.bench:9}{result.case:8} before {result.before:6.1f}  after {result.error:6.2f} px"
             f"  {result.method:15}{result.cpu_s:.2f} s"
-            f"  {': '.join([result.verdict, *result.reasons])}",
+            f"  {result.verdict}{': ' if result.reasons else ''}{'; '.join(result.reasons)}",
             flush=True,
         )
     print_table(results)

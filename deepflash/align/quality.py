@@ -36,7 +36,7 @@ class _Limit:
 
 
 _AT_MOST = {
-    "landmark_residual": _Limit(0.15, 0.35, "the eyes are {:.2f} eye distances apart after registration"),
+    "landmark_residual": _Limit(0.2, 0.4, "the eyes are {:.2f} eye distances apart after registration"),
     "tile_residual": _Limit(0.0075, 0.1, "parts of the face moved by {:.1%} of its width in ways an affine map cannot undo"),
     "scale_change": _Limit(0.08, 0.25, "the map changes the size by {:.0%}"),
     "rotation_deg": _Limit(8.0, 30.0, "the map turns the picture by {:.1f} degrees"),

@@ -107,10 +107,9 @@ def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving
         _face_box(fixed_face or moving_face, width, height),
         _face_box(moving_face or fixed_face, width, height),
     )
-    coarse = _mattes(couple, _best_start(couple, fixed_face, moving_face))
-    refined, matches = _refined(couple, coarse)
-    method, affine = ("mattes", coarse) if refined is None else ("mattes+refined", refined)
-    before, after = couple.agreement(frame.IDENTITY), couple.agreement(affine)
+    before = couple.agreement(frame.IDENTITY)
+    method, affine, matches = _best_map(couple, _best_start(couple, fixed_face, moving_face))
+    after = couple.agreement(affine)
     if before >= after:
         method, affine, after = "identity", frame.IDENTITY, before
     return Registration(frame.in_pixels(affine, width), method, after, before, matches)
@@ -196,11 +195,22 @@ def _middle(face: Face) -> NDArray[np.float64]:
     return np.asarray(np.mean(points, axis=0) if points else [(left + right) / 2, (top + bottom) / 2], dtype=np.float64)
 
 
-def _mattes(couple: _Couple, start: Affine) -> Affine:
-    affine = start
+def _best_map(couple: _Couple, start: Affine) -> tuple[str, Affine, Matches]:
+    """Return the method that fits best, its map, and the tiles it was judged by."""
+    coarse = _mattes(couple, start)
+    if coarse is None:
+        return "identity", frame.IDENTITY, tiles.NO_MATCHES
+    refined, matches = _refined(couple, coarse)
+    return ("mattes", coarse, matches) if refined is None else ("mattes+refined", refined, matches)
+
+
+def _mattes(couple: _Couple, start: Affine) -> Affine | None:
+    """Return the coarse map, or None where no level shows enough to compare."""
+    affine = None
     for width, step in zip(MATTES_WIDTHS_PX, _MATTES_STEPS, strict=True):
         fixed, moving, mask = couple.at(width, 1.5)
-        found = maximise_mutual_information(light.magnitude(fixed), light.magnitude(moving), mask, affine, step=step)
+        from_here = start if affine is None else affine
+        found = maximise_mutual_information(light.magnitude(fixed), light.magnitude(moving), mask, from_here, step=step)
         affine = affine if found is None else found
     return affine
 

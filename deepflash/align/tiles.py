@@ -44,6 +44,9 @@ class Matches:
         return Matches(self.points[chosen], self.found[chosen], self.scores[chosen])
 
 
+NO_MATCHES = Matches(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+
+
 def match_tiles(fixed: Level, moving: Level, mask: NDArray[np.bool_], start: Affine, *, tile_px: int, reach_px: int) -> Matches:
     """Look for small tiles of the fixed gradients in the moving ones, `reach_px` around where `start` puts them."""
     image = warp(moving, start, fixed) @ start[:, :2].astype(np.float32)

@@ -129,6 +129,15 @@ def test_tiny_pictures_are_refused() -> None:
         register(_noise(1)[:40], _noise(1)[:40], fixed_face=None, moving_face=None)
 
 
+def test_pictures_of_one_gray_stay_where_they_are() -> None:
+    gray = np.full((200, 200), 128, np.uint8)
+
+    registration = register(gray, gray, fixed_face=None, moving_face=None)
+
+    assert registration.method == "identity"
+    assert np.array_equal(registration.moving_from_fixed, frame.IDENTITY)
+
+
 def test_a_blink_and_a_highlight_do_not_pull_the_map() -> None:
     flash, studio, truth = pair_of("hopper", 6, WIDTH)
     face = face_of("hopper", WIDTH)
