@@ -31,7 +31,7 @@ _TRUNCATION = 2.5  # the exact filter's window is a square of +-2.5 sigma_s, as 
 _DROPPED = 1e-4  # terms of g_r below this are dropped: a lone white pixel on black is still right to 1 %
 _COARSE_SHARE = 0.7  # of sigma_s that the way back from the nodes takes; the way there takes the rest (aliasing 6e-5)
 _MARGIN_NODES = 4
-_WORKING_SET = 2**22  # floats per intermediate tensor: stays in a CPU's cache, and bounds the memory of large pictures
+_WORKING_SET = 2**19  # floats per intermediate tensor: stays in the cache of a core, and bounds the memory of large pictures
 _WORKING_SET_GPU = 2**28
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])  # orthonormal: keeps L2 distances
 

@@ -121,7 +121,11 @@ def enhance_files(photos: Iterable[Path], out: Path, run: Path, *, force: bool =
     ------
     ModelError
         if the run cannot be used.
+    PictureError
+        if `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise PictureError(f"{out} is a file; give a folder for the portraits")
     enhancer = load_enhancer(run)
     account = Account(unit="photograph")
     taken: dict[Path, Path] = {}

@@ -57,6 +57,8 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
     """
     identity = {"format": RUN_FORMAT, "dataset": dataset_identity(shards)}
     if not (run / RUN_FILE).exists():
+        if run.exists() and not run.is_dir():
+            raise ModelError(f"{run} is a file; give a new or empty folder for the run")
         if run.exists() and any(run.iterdir()) and not (run / RECIPE_FILE).exists():
             raise ModelError(f"{run} is not empty and holds no run; give a new or empty folder")
         write_durably(run / RECIPE_FILE, recipe.as_toml())

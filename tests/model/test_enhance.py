@@ -168,3 +168,9 @@ def test_a_photograph_is_never_replaced_by_its_result(finished: Path, tmp_path: 
     account = enhance_files([photo], tmp_path, finished, force=True)
     assert [aside.reason for aside in account.set_aside] == ["its result would replace it; choose another output folder"]
     assert np.array_equal(read_rgb(photo), photograph(64, 64))
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_a_sentence(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(PictureError, match="is a file; give a folder"):
+        enhance_files([], tmp_path / "out", finished)

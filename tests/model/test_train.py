@@ -168,6 +168,12 @@ def test_a_folder_with_something_else_in_it_is_refused(shards: Path, recipe: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
+def test_a_file_in_the_place_of_the_run_is_refused(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_bytes(b"mine")
+    with pytest.raises(ModelError, match="is a file; give a new or empty folder"):
+        train(shards, tmp_path / "run", recipe)
+
+
 def test_a_data_set_without_training_pictures_is_refused(recipe: Path, tmp_path: Path) -> None:
     empty = write_shards(tmp_path / "shards", {"test": range(1)})
     with pytest.raises(ModelError, match="has no pictures in its split train"):
