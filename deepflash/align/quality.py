@@ -35,6 +35,9 @@ class _Limit:
     sentence: str  # gets the number as {}
 
 
+# Measured: ten real pairs (deepflash, motion) agree by 0.28 to 0.54 and emulated ones by 0.87 to 0.96, photographs of two
+# different people by 0.01 to 0.10. Tiles of real heads that held still lie within 0.0054 of the face's width, of those that
+# turned or spoke 0.0079 to 0.015. The detector's eyes are up to 0.11 eye distances off on well registered real pairs.
 _AT_MOST = {
     "landmark_residual": _Limit(0.2, 0.4, "the eyes are {:.2f} eye distances apart after registration"),
     "tile_residual": _Limit(0.0075, 0.1, "parts of the face moved by {:.1%} of its width in ways an affine map cannot undo"),
@@ -44,7 +47,7 @@ _AT_MOST = {
     "shift": _Limit(0.08, 0.3, "the map moves the face by {:.0%} of the picture's width"),
 }
 _AT_LEAST = {
-    "agreement": _Limit(0.25, 0.12, "the edges of both faces agree little (correlation {:.2f})"),
+    "agreement": _Limit(0.25, 0.15, "the edges of both faces agree little (correlation {:.2f})"),
     "overlap": _Limit(0.98, 0.8, "only {:.0%} of the face is inside the studio picture"),
 }
 

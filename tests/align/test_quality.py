@@ -54,6 +54,15 @@ def test_a_wrong_map_is_called_bad(registered: tuple[Registration, Face, Face], 
     assert any(word in reason for reason in judgement.reasons)
 
 
+def test_photographs_of_two_people_are_no_pair() -> None:
+    flash, studio = pair_of("astronaut", 1, WIDTH)[0], pair_of("hopper", 1, WIDTH)[1]
+    faces = face_of("astronaut", WIDTH), face_of("hopper", WIDTH)
+
+    registration = register(flash, studio, fixed_face=faces[0], moving_face=faces[1])
+
+    assert judge(registration, *faces, SIZE).verdict == "bad"
+
+
 def test_numbers_of_the_map_are_its_rotation_scale_and_shear(registered: tuple[Registration, Face, Face]) -> None:
     angle, scale, shear = np.radians(10), 1.1, 0.05
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
