@@ -4,7 +4,9 @@ Results go to stdout, progress and errors to stderr. Exit codes: 0 ok, 1 failure
 items were set aside, 130 interrupted. Rooms are imported inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import json
+import os
 import sys
 import tomllib
 from dataclasses import asdict
@@ -19,10 +21,13 @@ from deepflash.errors import DeepflashError, ExitCode, PairError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # a matter of the disk
 
 
 def main() -> NoReturn:
     """Run the command line and exit with a documented code."""
+    # Threads that wait for each other by spinning slow training tenfold on a machine that does something else besides.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(prog_name="deepflash", standalone_mode=False)
     except click.ClickException as error:
@@ -33,6 +38,11 @@ def main() -> NoReturn:
         code = ExitCode.INTERRUPTED
     except DeepflashError as error:
         click.echo(f"Error: {error}", err=True)
+        code = ExitCode.FAILURE
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
         code = ExitCode.FAILURE
     sys.exit(int(code or ExitCode.OK))
 

@@ -1,6 +1,7 @@
 """The demo's figures: the training curve, and the contact sheet that tells the story in one picture."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
@@ -23,7 +24,8 @@ def training_curve_svg(story: Story) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    svg = text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
 
 
 def contact_sheet_png(story: Story) -> bytes:
