@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hand_client import OK, HandClient, connect, receive, say_hello, send
 from PIL import ExifTags, Image
 
 from deepflash.hardware.emulator.camera_body import CameraBody
 from deepflash.hardware.emulator.camera_card import Card, is_folder
 from deepflash.hardware.emulator.darkroom import Developed, Latent
 from deepflash.hardware.emulator.journal import Journal, read_journal
+from tests.hardware.hand_client import OK, HandClient, connect, receive, say_hello, send
 
 PATIENCE_S = 20.0
 CARD_BYTES = 10**9

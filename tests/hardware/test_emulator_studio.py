@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hand_client import OK, HandClient
 
 from deepflash.errors import CameraError, HardwareError
 from deepflash.hardware.emulator.journal import read_journal
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, studio_with_camera
 from deepflash.hardware.rig import Rig
+from tests.hardware.hand_client import OK, HandClient
 
 PATIENCE_S = 20.0
 ON_1 = bytes.fromhex("A0 01 01 A2")

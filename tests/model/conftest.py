@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tiny_dataset import TINY_RECIPE, write_shards
 
 from deepflash.model.train import train
+from tests.model.tiny_dataset import TINY_RECIPE, write_shards
 
 
 @pytest.fixture(scope="session")

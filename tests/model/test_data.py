@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_dataset import SIZE, flash_and_studio
 
 from deepflash.errors import ModelError
 from deepflash.model.data import TrainingPictures, portraits, read_reduced, samples_at, to_picture, to_tensor
 from deepflash.model.encodings import encoding_named
 from deepflash.shards import ShardSet, open_shards
+from tests.model.tiny_dataset import SIZE, flash_and_studio
 
 CPU = torch.device("cpu")
 

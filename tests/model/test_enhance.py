@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
-from tiny_dataset import flash_and_studio
 
 from deepflash.accounts import SetAside
 from deepflash.errors import PictureError
@@ -15,6 +14,7 @@ from deepflash.model.enhance import Enhancer, enhance_files, load_enhancer
 from deepflash.model.recipe import Recipe
 from deepflash.model.runs import TrainedRun, build_network
 from deepflash.pictures import Picture, encode, read_rgb
+from tests.model.tiny_dataset import flash_and_studio
 
 
 class Answering(torch.nn.Module):

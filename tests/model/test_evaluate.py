@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tiny_dataset import flash_and_studio, write_shards
 
 from deepflash.errors import ModelError
 from deepflash.model.evaluate import evaluate
 from deepflash.pictures import Picture
+from tests.model.tiny_dataset import flash_and_studio, write_shards
 
 
 @pytest.fixture

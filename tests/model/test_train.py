@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny_dataset import TINY_RECIPE, write_shards
 
 from deepflash.errors import ModelError, ShardError
 from deepflash.model.train import TrainResult, read_metrics, train
+from tests.model.tiny_dataset import TINY_RECIPE, write_shards
 
 STEPS = 22  # 16 samples, 4 epochs, batches of 3
 
