@@ -1,7 +1,10 @@
 """The documents: every command in them exists and takes what they give it."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -38,3 +41,14 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+
+
+@pytest.mark.slow
+def test_the_tour_in_the_readme_runs_as_written(tmp_path: Path) -> None:
+    """From the emulated studio to an enhanced portrait, with the very lines that a reader copies."""
+    tour = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The road")[2].partition("[The guide]")[0]
+    lines = [line[4:] for line in tour.splitlines() if line.startswith("    ") and "activate" not in line]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "run" / "evaluation-test.json").exists()
+    assert (tmp_path / "portraits" / "flash.jpg").exists()
