@@ -40,7 +40,7 @@ class Scores:
         Result against the reconstructed ground truth; PSNR in dB.
     ssim_studio, psnr_studio
         Result against the studio picture itself.
-    flash_ssim, flash_psnr, flash_ssim_studio, flash_psnr_studio
+    flash_loss, flash_accuracy, flash_ssim, flash_psnr, flash_ssim_studio, flash_psnr_studio
         The same for the flash picture, had nothing been done to it.
     """
 
@@ -50,6 +50,8 @@ class Scores:
     psnr: float
     ssim_studio: float
     psnr_studio: float
+    flash_loss: float
+    flash_accuracy: float
     flash_ssim: float
     flash_psnr: float
     flash_ssim_studio: float
@@ -75,8 +77,8 @@ class Evaluation:
     pairs: tuple[PairScores, ...]
 
     def table(self) -> str:
-        """Return the scores as a table in plain text, the flash picture beside the result."""
-        head = f"{self.split + ' pair':<32}{'SSIM: flash':>12}{'result':>8}{'PSNR: flash':>14}{'result':>10}{'accuracy':>10}"
+        """Return the scores as a table in plain text: those of the flash picture itself, and those of the result."""
+        head = f"{self.split + ' pair, flash → result':<32}{'loss':>16}{'accuracy':>19}{'SSIM':>16}{'PSNR':>19}"
         rows = [_table_row(pair.key, pair.scores) for pair in self.pairs]
         return "\n".join([head, *rows, _table_row("mean", self.mean)])
 
@@ -140,9 +142,13 @@ def mean_scores(scores: list[Scores]) -> Scores:
 
 
 def _table_row(name: str, scores: Scores) -> str:
-    similarity = f"{scores.flash_ssim:>12.3f}{scores.ssim:>8.3f}"
-    noise = f"{scores.flash_psnr:>11.2f} dB{scores.psnr:>7.2f} dB"
-    return f"{name:<32}{similarity}{noise}{scores.accuracy:>8.2f} %"
+    cells = (
+        f"{scores.flash_loss:.4f} → {scores.loss:.4f}".rjust(16),
+        f"{scores.flash_accuracy:.2f} → {scores.accuracy:.2f} %".rjust(19),
+        f"{scores.flash_ssim:.3f} → {scores.ssim:.3f}".rjust(16),
+        f"{scores.flash_psnr:.2f} → {scores.psnr:.2f} dB".rjust(19),
+    )
+    return f"{name:<32}{''.join(cells)}"
 
 
 @torch.no_grad()
@@ -162,6 +168,8 @@ def _compare(network: DeepFlash, recipe: Recipe, portrait: Portrait, device: tor
         psnr=float(psnr(result, reconstructed)),
         ssim_studio=float(ssim(result, studio)),
         psnr_studio=float(psnr(result, studio)),
+        flash_loss=float(mean_removed_loss(prepared, wanted, mean_weight=recipe.mean_weight)),
+        flash_accuracy=float(accuracy(prepared, wanted)),
         flash_ssim=float(ssim(flash, reconstructed)),
         flash_psnr=float(psnr(flash, reconstructed)),
         flash_ssim_studio=float(ssim(flash, studio)),

@@ -38,6 +38,8 @@ def test_the_baseline_is_what_scikit_image_says_of_flash_and_studio(run: Path, s
 def test_an_unseen_subject_is_nearer_to_the_studio_than_the_flash_picture(run: Path, shards: Path) -> None:
     mean = evaluate(run, shards).mean
     assert mean.psnr > mean.flash_psnr
+    assert mean.accuracy > mean.flash_accuracy
+    assert mean.loss < mean.flash_loss
     assert mean.psnr_studio > mean.flash_psnr_studio
     assert 0 < mean.loss < 1
     assert 80 < mean.accuracy < 100
