@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ from deepflash.files import durable_folder, sha256_of, write_json
 PAIR_FORMAT = 1
 ALIGNMENT_FORMAT = 1
 SIDECAR = "pair.json"
+VERDICTS = ("good", "check", "bad")
 
 _SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_PICTURE_NAME = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9_-]*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE)
+_PICTURE_NAME = re.compile(r"(?P<id>.*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE | re.DOTALL)
+_LEAST_AREA = 1e-6  # a transform that shrinks or enlarges areas more than this is no registration
+_PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # with a variant's number it fits a sample's key
 
 
 @dataclass(frozen=True)
@@ -256,16 +259,22 @@ def load_alignment(path: Path) -> Alignment:
     content = _read_json(path, ALIGNMENT_FORMAT)
     del content["format"]
     try:
+        _check_texts(content)
         for name in ("flash", "studio"):
             content[name] = Path(os.path.normpath(path.parent.absolute() / content[name]))
             content[f"{name}_face"] = _face_from_json(content[f"{name}_face"])
-        content["size"] = tuple(content["size"])
-        content["studio_size"] = tuple(content["studio_size"])
+        content["size"] = _size_from_json(content["size"])
+        content["studio_size"] = _size_from_json(content["studio_size"])
         content["moving_from_fixed"] = _affine_from_json(content["moving_from_fixed"])
-        content["reasons"] = tuple(content["reasons"])
-        return Alignment(**content)
-    except (KeyError, TypeError, ValueError) as error:
+        content["reasons"] = tuple(str(reason) for reason in content["reasons"])
+        content["quality"] = {name: float(value) for name, value in content["quality"].items()}
+        content["versions"] = dict(content["versions"])
+        alignment = Alignment(**content)
+    except (KeyError, TypeError, ValueError, AttributeError, PairError) as error:
         raise PairError(f"{path} is not an alignment ({error}); run align batch again") from error
+    if alignment.pair_id != path.stem:  # a copy would put the same pair into a data set twice
+        raise PairError(f"{path} is the alignment of {alignment.pair_id!r}; name it {alignment.pair_id}.json, or remove it")
+    return alignment
 
 
 def load_alignments(folder: Path) -> tuple[list[Alignment], list[SetAside]]:
@@ -312,7 +321,7 @@ def _named_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
     pairs = []
     set_aside = []
     for name, lights in found.items():
-        reason = "; ".join(
+        reason = _reason_against_name(root, name) or "; ".join(
             _reason_against(root / f"{name}_{light}", files) for light, files in lights.items() if len(files) != 1
         )
         if reason:
@@ -320,6 +329,12 @@ def _named_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
         else:
             pairs.append(Pair(name, name, lights["flash"][0], lights["studio"][0]))
     return pairs, set_aside
+
+
+def _reason_against_name(root: Path, name: str) -> str:
+    if _PAIR_ID.fullmatch(name):
+        return ""
+    return f"{root / name}_* cannot name a pair; rename it with 1 to 80 letters, digits, '_' or '-' before _flash and _studio"
 
 
 def _reason_against(stem: Path, files: list[Path]) -> str:
@@ -337,7 +352,7 @@ def _read_json(path: Path, version: int) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PairError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PairError(f"{path} is damaged ({error}); restore it from a copy") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != version:
@@ -352,10 +367,30 @@ def _size_of(path: Path) -> int:
         raise PairError(f"{path} is missing; restore it from a copy") from None
 
 
+def _check_texts(content: dict[str, Any]) -> None:
+    for field_ in fields(Alignment):
+        value = content.get(field_.name, "")
+        if field_.type in (str, Path) and not (isinstance(value, str) and "\0" not in value):
+            raise TypeError(f"its {field_.name} is {value!r}, no text")
+    if content["verdict"] not in VERDICTS:
+        raise ValueError(f"its verdict is {content['verdict']!r}, none of {', '.join(VERDICTS)}")
+    if not _SUBJECT_ID.fullmatch(content["subject"]) and content["subject"] != content["pair_id"]:
+        raise ValueError(f"its subject is {content['subject']!r}, no id")
+
+
+def _size_from_json(value: list[int]) -> tuple[int, int]:
+    width, height = value
+    if not (type(width) is int and type(height) is int and min(width, height) > 0):
+        raise ValueError(f"{width!r} x {height!r} is no size of a photograph")
+    return width, height
+
+
 def _affine_from_json(value: list[list[float]]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     (a, b, tx), (c, d, ty) = ((float(number) for number in row) for row in value)
     if not all(map(math.isfinite, (a, b, tx, c, d, ty))):
         raise ValueError("its transform is not finite")
+    if not _LEAST_AREA < abs(a * d - b * c) < 1 / _LEAST_AREA:
+        raise ValueError("its transform leaves nothing of the picture")
     return (a, b, tx), (c, d, ty)
 
 
@@ -363,5 +398,7 @@ def _face_from_json(value: dict[str, Any] | None) -> Face | None:
     if value is None:
         return None
     left, top, right, bottom = (float(edge) for edge in value["box"])
+    if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
+        raise ValueError("the box of a face has no area")
     landmarks = {name: [(float(x), float(y)) for x, y in points] for name, points in value["landmarks"].items()}
     return Face((left, top, right, bottom), landmarks)

@@ -194,6 +194,17 @@ def test_pairs_by_file_name_are_found_and_what_has_no_partner_is_set_aside(tmp_p
     }
 
 
+@pytest.mark.parametrize("name", ["my face", "Müller", "1.2", "x" * 81, ""])
+def test_a_pair_whose_name_is_no_id_is_set_aside_and_not_passed_over(tmp_path: Path, name: str) -> None:
+    """in = done + skipped + set aside: whoever has photographs of such names must hear of it."""
+    for light in ("flash", "studio"):
+        (tmp_path / f"{name}_{light}.jpg").touch()
+    pairs, set_aside = find_pairs(tmp_path)
+    assert pairs == []
+    assert [item.item for item in set_aside] == [name]
+    assert "cannot name a pair; rename it with 1 to 80 letters, digits" in set_aside[0].reason
+
+
 def test_two_photographs_for_one_place_are_not_chosen_between(tmp_path: Path) -> None:
     for name in ("1_flash.jpg", "1_flash.png", "1_studio.jpg"):
         (tmp_path / name).touch()
@@ -212,14 +223,14 @@ def test_a_folder_without_pairs_is_refused_with_what_was_expected(tmp_path: Path
 numbers = st.floats(-1e6, 1e6)
 faces = st.none() | st.builds(
     Face,
-    st.tuples(numbers, numbers, numbers, numbers),
+    st.tuples(numbers, numbers, st.floats(1, 1e6), st.floats(1, 1e6)).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])),
     st.dictionaries(st.sampled_from(["left_eye", "nose_tip"]), st.lists(st.tuples(numbers, numbers), max_size=3)),
 )
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    row=st.tuples(numbers, numbers, numbers),
+    row=st.tuples(st.floats(0.1, 10), numbers, numbers),
     flash_face=faces,
     studio_face=faces,
     reasons=st.lists(st.text(max_size=9)).map(tuple),
@@ -253,7 +264,22 @@ def test_photographs_and_alignments_may_move_together(tmp_path: Path) -> None:
         {"moving_from_fixed": [[1, 0, "x"], [0, 1, 0]]},
         {"flash_face": {"box": [1, 2, 3], "landmarks": {}}},
         {"flash_face": {"landmarks": {}}},
+        {"flash_face": {"box": [1, 2, 3, 4], "landmarks": []}},
+        {"flash_face": {"box": [3, 2, 3, 4], "landmarks": {}}},
+        {"flash_face": {"box": [1, 2, 3, float("nan")], "landmarks": {}}},
+        {"moving_from_fixed": [[0, 0, 0], [0, 0, 0]]},
         {"size": None},
+        {"size": ["a", "b"]},
+        {"size": [0, 480]},
+        {"studio_size": [640]},
+        {"verdict": "great"},
+        {"reasons": 3},
+        {"quality": None},
+        {"versions": None},
+        {"flash": None},
+        {"studio": "a\0b.jpg"},
+        {"flash_sha256": 3},
+        {"subject": "../x"},
         {"unknown": 1},
     ],
 )
@@ -262,6 +288,20 @@ def test_an_alignment_with_nonsense_in_it_is_refused(tmp_path: Path, change: dic
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(PairError, match=r"S001-a-01.json is not an alignment .*; run align batch again"):
         load_alignment(path)
+
+
+def test_a_copied_alignment_is_refused_so_that_no_pair_is_in_a_data_set_twice(tmp_path: Path) -> None:
+    path = save_alignment(tmp_path, alignment(tmp_path))
+    copy = path.with_name("S001-a-01 (copy).json")
+    copy.write_bytes(path.read_bytes())
+    with pytest.raises(PairError, match=r"\(copy\).json is the alignment of 'S001-a-01'; name it S001-a-01.json, or remove it"):
+        load_alignment(copy)
+
+
+def test_a_file_that_nests_too_deep_is_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(PairError, match=r"a.json is damaged"):
+        load_alignment(tmp_path / "a.json")
 
 
 def test_damaged_alignments_are_set_aside_and_the_others_come_sorted(tmp_path: Path) -> None:
