@@ -5,11 +5,12 @@ items were set aside, 130 interrupted. Rooms are imported inside the commands, s
 """
 
 import errno
-import json
 import os
+import signal
 import sys
 import tomllib
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ def main() -> NoReturn:
     """Run the command line and exit with a documented code."""
     # Threads that wait for each other by spinning slow training tenfold on a machine that does something else besides.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _end_in_order_when_asked()
     try:
         code = cli.main(prog_name="deepflash", standalone_mode=False)
     except click.ClickException as error:
@@ -40,11 +42,18 @@ def main() -> NoReturn:
         click.echo(f"Error: {error}", err=True)
         code = ExitCode.FAILURE
     except OSError as error:
-        if error.errno not in _NOT_OURS:
+        if error.filename is None and error.errno not in _NOT_OURS:
             raise
-        click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
+        click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}; mend that", err=True)
         code = ExitCode.FAILURE
     sys.exit(int(code or ExitCode.OK))
+
+
+def _end_in_order_when_asked() -> None:
+    """Let SIGTERM and a closed terminal do what Ctrl-C does, unless whoever started us wants them ignored (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
@@ -55,20 +64,30 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{path} cannot be read ({error})") from error
-    _refuse_unknown_keys(context.command, config, str(path))
-    context.default_map = config
+    context.default_map = _defaults(context.command, config, str(path))
 
 
-def _refuse_unknown_keys(command: click.Command, config: dict[str, Any], where: str) -> None:
-    if isinstance(command, click.Group):
-        known: dict[str, Any] = dict(command.commands)
-    else:
-        known = {str(parameter.name): None for parameter in command.params}
+def _defaults(command: click.Command, config: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a table's values as click wants them; they mean what they would mean if they were typed."""
+    known: dict[str, click.Command | None] = (
+        {**command.commands}
+        if isinstance(command, click.Group)
+        else {str(parameter.name).replace("_", "-"): None for parameter in command.params}
+    )
+    defaults: dict[str, Any] = {}
     for key, value in config.items():
         if key not in known:
             raise click.BadParameter(f"{where}: unknown key {key!r}; known here: {', '.join(sorted(known))}")
-        if isinstance(known[key], click.Command):
-            _refuse_unknown_keys(known[key], value, f"{where}, table {key}")
+        child = known[key]
+        if child is None:
+            if not isinstance(value, str | int | float):
+                raise click.BadParameter(f"{where}: {key} = {value!r} must be text, a number, true or false")
+            defaults[key.replace("-", "_")] = str(value)
+        elif isinstance(value, dict):
+            defaults[key] = _defaults(child, value, f"{where}, table {key}")
+        else:
+            raise click.BadParameter(f"{where}: {key} is a command, so it needs a table, [{key}], not {value!r}")
+    return defaults
 
 
 @click.group(context_settings={"auto_envvar_prefix": "DEEPFLASH", "help_option_names": ["-h", "--help"]})
@@ -88,7 +107,7 @@ def cli() -> None:
     """
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
+json_option = click.option("--json", is_flag=True, help="Print one JSON object instead of sentences.")
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), default=None, help="Processes to use. Default: one per core."
 )
@@ -117,6 +136,15 @@ size_option = click.option(
 )
 
 
+def _pose_names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    from deepflash.capture.session import check_poses, first_poses
+
+    try:
+        return check_poses(first_poses(int(value)) if value.isdecimal() else [name.strip() for name in value.split(",")])
+    except DeepflashError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def _subject(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     from deepflash.pairs import check_id
 
@@ -134,7 +162,13 @@ def capture_group() -> None:
 @capture_group.command("session")
 @click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
 @click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
-@click.option("--poses", default="3", show_default=True, help="How many of the standard poses, or names: frontal,left,smile.")
+@click.option(
+    "--poses",
+    default="3",
+    show_default=True,
+    callback=_pose_names,
+    help="How many of the standard poses, or names: frontal,left,smile.",
+)
 @click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
 @click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
 @click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
@@ -145,14 +179,14 @@ def capture_group() -> None:
 def capture_session(
     subject: str,
     raw: Path,
-    poses: str,
+    poses: tuple[str, ...],
     rig: Path | None,
     emulate: bool,
     prompt: bool | None,
     sitters: Path | None,
     size: tuple[int, int],
     seed: int,
-    as_json: bool,
+    json: bool,
 ) -> ExitCode:
     """Hold a sitting of one subject: prompts, shots, instant verdicts, retakes.
 
@@ -168,24 +202,19 @@ def capture_session(
         )
     ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
     with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
-        result = hold_session(studio, raw, subject, _poses(poses), report=report, prompt=ask)
+        result = hold_session(studio, raw, subject, poses, report=report, prompt=ask)
     retakes = f", {result.retakes} retaken" if result.retakes else ""
+    noun = "pair" if len(result.pairs) == 1 else "pairs"
     missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
-    if as_json:
+    if json:
         pairs = [{"id": pair.id, "pose": pair.pose, "folder": str(pair.flash.parent)} for pair in result.pairs]
         facts = {"subject": result.subject, "session": result.session, "finish": result.finish, "pairs": pairs}
-        click.echo(json.dumps({**facts, "retakes": result.retakes, "missing": result.missing, "orphans": result.orphans}))
+        click.echo(dumps({**facts, "retakes": result.retakes, "missing": result.missing, "orphans": result.orphans}))
     else:
-        click.echo(f"{result.subject}, session {result.session}: {len(result.pairs)} pairs saved{retakes}{missing}")
+        click.echo(f"{result.subject}, session {result.session}: {len(result.pairs)} {noun} saved{retakes}{missing}")
     if not result.missing:
         return ExitCode.OK
     return ExitCode.SET_ASIDE if result.pairs else ExitCode.FAILURE
-
-
-def _poses(text: str) -> tuple[str, ...]:
-    from deepflash.capture.session import first_poses
-
-    return first_poses(int(text)) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
 
 
 def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
@@ -216,7 +245,7 @@ def align_group() -> None:
 @workers_option
 @click.option("--write-images", is_flag=True, help="Also store each registered studio photograph.")
 @json_option
-def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_images: bool, as_json: bool) -> ExitCode:
+def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_images: bool, json: bool) -> ExitCode:
     """Register every pair in RAW and write one JSON per pair into ALIGNED.
 
     RAW is a tree written by `capture`, or any folder of files NN_flash.jpg and NN_studio.jpg. Finished work is
@@ -228,7 +257,7 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
 
     with shown("align") as report:
         account = align_batch(raw, aligned, workers=workers or usable_cores(), write_images=write_images, report=report)
-    return _print_account(account, as_json)
+    return _print_account(account, json)
 
 
 @align_group.command("pair")
@@ -236,7 +265,7 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
 @click.argument("studio", type=_FILE)
 @click.option("-o", "--out", type=_FILE, help="PNG to write: both photographs, and their overlay before and after.")
 @json_option
-def align_pair_command(flash: Path, studio: Path, out: Path | None, as_json: bool) -> None:
+def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
     from deepflash.align.batch import align_pair
     from deepflash.align.report import before_after_strip
@@ -247,9 +276,9 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, as_json: boo
     alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
     if out:
         write_durably(out, encode(before_after_strip(alignment), ".png"))
-    if as_json:
+    if json:
         click.echo(
-            json.dumps(
+            dumps(
                 {
                     "verdict": alignment.verdict,
                     "reasons": alignment.reasons,
@@ -274,7 +303,7 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, as_json: boo
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split by subject.")
 @workers_option
 @json_option
-def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, as_json: bool) -> ExitCode:
+def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, json: bool) -> ExitCode:
     """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars."""
     from deepflash.batch import usable_cores
     from deepflash.dataset.build import build_dataset
@@ -286,7 +315,7 @@ def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, wor
     if account.done + account.skipped:
         for note in read_manifest(shards)["notes"]:
             click.echo(f"note: {note}", err=True)
-    return _print_account(account, as_json)
+    return _print_account(account, json)
 
 
 @cli.command("train")
@@ -294,15 +323,15 @@ def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, wor
 @click.argument("run", type=_FOLDER)
 @click.option("--recipe", default="quick", show_default=True, help="quick, paper, or a TOML file.")
 @json_option
-def train_command(shards: Path, run: Path, recipe: str, as_json: bool) -> None:
+def train_command(shards: Path, run: Path, recipe: str, json: bool) -> None:
     """Train a network on SHARDS into the folder RUN; the same command again resumes."""
     from deepflash.model.train import train
     from deepflash.progress import shown
 
     with shown("train") as report:
         result = train(shards, run, recipe, report=report)
-    if as_json:
-        click.echo(json.dumps({**asdict(result), "run": str(result.run)}))
+    if json:
+        click.echo(dumps({**asdict(result), "run": str(result.run)}))
     else:
         quality = f", validation PSNR {result.validation.psnr:.2f} dB" if result.validation else ", no validation subjects"
         click.echo(f"{result.run}: {result.steps} steps, {result.resumed_from} of them before; loss {result.loss:.5f}{quality}")
@@ -315,14 +344,14 @@ def train_command(shards: Path, run: Path, recipe: str, as_json: bool) -> None:
     "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
 )
 @json_option
-def evaluate_command(run: Path, shards: Path, split: str, as_json: bool) -> None:
+def evaluate_command(run: Path, shards: Path, split: str, json: bool) -> None:
     """Measure RUN on a split of SHARDS, beside the flash picture itself as baseline."""
     from deepflash.model.evaluate import evaluate
     from deepflash.progress import shown
 
     with shown("evaluate") as report:
         evaluation = evaluate(run, shards, split=split, report=report)
-    click.echo(json.dumps(asdict(evaluation)) if as_json else evaluation.table())
+    click.echo(dumps(asdict(evaluation)) if json else evaluation.table())
 
 
 @cli.command("enhance")
@@ -331,14 +360,14 @@ def evaluate_command(run: Path, shards: Path, split: str, as_json: bool) -> None
 @click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
 @click.option("--force", is_flag=True, help="Make portraits again that are there already.")
 @json_option
-def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, as_json: bool) -> ExitCode:
+def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, json: bool) -> ExitCode:
     """Turn flash photographs into studio portraits, at their own resolution."""
     from deepflash.model.enhance import enhance_files
     from deepflash.progress import shown
 
     with shown("enhance") as report:
         account = enhance_files(photos, out, run, force=force, report=report)
-    return _print_account(account, as_json)
+    return _print_account(account, json)
 
 
 @cli.command("demo")
@@ -347,7 +376,7 @@ def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool,
 @click.option("--subjects", type=click.IntRange(3, 99), default=12, show_default=True, help="How many people to photograph.")
 @click.option("--poses", type=click.IntRange(1, 6), default=3, show_default=True, help="Pairs of each.")
 @json_option
-def demo_command(folder: Path, sitters: Path | None, subjects: int, poses: int, as_json: bool) -> None:
+def demo_command(folder: Path, sitters: Path | None, subjects: int, poses: int, json: bool) -> None:
     """Do the whole job on the emulated studio and show it: FOLDER/report.html, FOLDER/contact-sheet.png.
 
     Takes some minutes. Given again, it goes on where it stopped.
@@ -356,11 +385,11 @@ def demo_command(folder: Path, sitters: Path | None, subjects: int, poses: int, 
     from deepflash.progress import shown
 
     result = run_demo(folder, sitters=sitters, subjects=subjects, poses=poses, shown=shown)
-    click.echo(json.dumps(result.as_dict()) if as_json else result.sentence())
+    click.echo(dumps(result.as_dict()) if json else result.sentence())
 
 
-def _print_account(account: Account, as_json: bool) -> ExitCode:
+def _print_account(account: Account, json: bool) -> ExitCode:
     for entry in account.set_aside:
         click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
-    click.echo(json.dumps(account.as_dict()) if as_json else account.sentence())
+    click.echo(dumps(account.as_dict()) if json else account.sentence())
     return account.exit_code

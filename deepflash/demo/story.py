@@ -105,8 +105,7 @@ def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, e
         ("PSNR, flash → portrait", f"{mean.flash_psnr:.1f} → {mean.psnr:.1f} dB"),
     )
     return Story(
-        summary=f"{len(pairs)} pairs photographed in an emulated studio, registered, and learned from;"
-        f" tried on {len({score.subject for score in evaluation.pairs})} subject(s) never seen in training.",
+        summary=_summary(len(pairs), len({score.subject for score in evaluation.pairs})),
         facts=facts,
         pairs=[_shown_pair(pair) for pair in _one_of_each_subject(pairs)],
         registrations=[
@@ -119,6 +118,11 @@ def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, e
         portraits=_portraits(pairs, aligned, portraits, dataset, evaluation),
         mean=mean,
     )
+
+
+def _summary(pairs: int, unseen: int) -> str:
+    people = "one person" if unseen == 1 else f"{unseen} people"
+    return f"{pairs} pairs photographed in an emulated studio, registered, and learned from; tried on {people} never seen in training."
 
 
 def _one_of_each_subject(pairs: Sequence[Pair]) -> list[Pair]:
