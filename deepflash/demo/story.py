@@ -122,7 +122,8 @@ def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, e
 
 def _summary(pairs: int, unseen: int) -> str:
     people = "one person" if unseen == 1 else f"{unseen} people"
-    return f"{pairs} pairs photographed in an emulated studio, registered, and learned from; tried on {people} never seen in training."
+    done = f"{pairs} pairs photographed in an emulated studio, registered, and learned from"
+    return f"{done}; tried on {people} never seen in training."
 
 
 def _one_of_each_subject(pairs: Sequence[Pair]) -> list[Pair]:
