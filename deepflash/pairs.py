@@ -32,6 +32,7 @@ VERDICTS = ("good", "check", "bad")
 
 _SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _PICTURE_NAME = re.compile(r"(?P<id>.*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE | re.DOTALL)
+_EXAMPLES = {"subject": "S001", "pose": "frontal"}
 _LEAST_AREA = 1e-6  # a transform that shrinks or enlarges areas more than this is no registration
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # with a variant's number it fits a sample's key
 
@@ -133,7 +134,8 @@ def check_id(value: str, what: str = "subject") -> str:
     'S001'
     """
     if not _SUBJECT_ID.fullmatch(value):
-        raise PairError(f"{value!r} is not a {what} id; use 1 to 32 letters, digits, '_' or '-', such as S001")
+        example = _EXAMPLES.get(what, "001")
+        raise PairError(f"{value!r} is not a {what} id; use 1 to 32 letters, digits, '_' or '-', such as {example}")
     return value
 
 

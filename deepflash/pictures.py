@@ -44,6 +44,8 @@ def read_header(path: Path) -> Header:
     PictureError
         if the file is missing, not a picture, or larger than 178 megapixels.
     """
+    if path.exists() and not path.is_file():
+        raise PictureError(f"{path} is not a file; give the photograph itself")  # a pipe would be waited for, for ever
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, which MAX_PIXELS decides, and of damaged EXIF, which does not matter

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Report = Callable[[int, int, str], None]
 """Called by long work as `report(done, total, note)`; the note is a few words, or empty."""
@@ -18,7 +18,7 @@ def silent(done: int, total: int, note: str = "") -> None:
 @contextmanager
 def shown(label: str) -> Iterator[Report]:
     """Yield a `Report` that shows `label` with what is done: a bar on a terminal, else a line every 10 s."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         with _bar(label) as report:
             yield report
     else:
@@ -55,6 +55,7 @@ def _plain_lines(label: str) -> Report:
         now_s = time.monotonic()
         if now_s - last_s >= _PLAIN_LINE_EVERY_S or done == total:
             last_s = now_s
-            print(f"{label}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # a log that cannot be written (pipe gone, disk full) is no reason to stop
+                print(f"{label}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
 
     return report

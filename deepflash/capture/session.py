@@ -105,6 +105,21 @@ def first_poses(count: int) -> tuple[str, ...]:
     return POSES[:count]
 
 
+def check_poses(poses: Sequence[str]) -> tuple[str, ...]:
+    """Return the poses if they make a plan: at least one, each a safe id and named once.
+
+    Raises
+    ------
+    PairError, CaptureError
+        otherwise.
+    """
+    for pose in poses:
+        check_id(pose, "pose")
+    if not poses or len(set(poses)) != len(poses):
+        raise CaptureError(f"the poses {', '.join(poses) or '(none)'} make no plan; name at least one, and each only once")
+    return tuple(poses)
+
+
 def hold_session(
     rig: Rig,
     raw: Path,
@@ -147,7 +162,7 @@ def hold_session(
         if the poses make no plan, a journal is damaged, or `raw` cannot be written.
     """
     check_id(subject)
-    _check_poses(poses)
+    check_poses(poses)
     try:
         with (
             Lamps(rig) as lamps,
@@ -342,13 +357,6 @@ def _read_journal(path: Path) -> Journal:
 
 def _committed_pairs(folder: Path) -> list[Pair]:
     return [read_pair(sidecar.parent) for sidecar in sorted(folder.glob(f"[!.]*/{SIDECAR}"))]
-
-
-def _check_poses(poses: Sequence[str]) -> None:
-    for pose in poses:
-        check_id(pose, "pose")
-    if not poses or len(set(poses)) != len(poses):
-        raise CaptureError(f"the poses {', '.join(poses) or '(none)'} make no plan; name at least one, and each only once")
 
 
 def _utc(at_s: float) -> str:

@@ -17,6 +17,7 @@ What it cannot do: switch lamps off while it is itself killed *and* its parent w
 cable that has been pulled. Only a board with a timer of its own covers that.
 """
 
+import errno
 import json
 import os
 import selectors
@@ -37,7 +38,7 @@ from deepflash.hardware.relay import find_board, switch_frame
 BEAT_LIMIT_S = 0.5
 OFF_REPEATS = 2
 
-_PORT_ERRORS = (serial.SerialException, OSError, termios.error)  # termios.error is neither of the others
+_PORT_ERRORS = (serial.SerialException, OSError, termios.error, ValueError)  # ValueError: an unknown kind of URL
 _OPEN_LIMIT_S = 2.0  # a guard of a killed session needs its repeats before it lets go of the port
 _REOPEN_EVERY_S = 0.2
 _WRITE_LIMIT_S = 0.3
@@ -259,14 +260,24 @@ def _signal_socket() -> socket.socket:
 
 
 def _sentence(path: str, error: BaseException) -> str:
-    number = error.errno if isinstance(error, OSError) else None
+    number = _error_number(error)
     if number == 2:
         return f"relay port {path} does not exist; plug the board in, or name another port in the rig file"
     if number == 13:
         return f"relay port {path} may not be opened by this user; join the group that owns it (often dialout)"
+    if number in {errno.EISDIR, errno.ENOTTY} or isinstance(error, ValueError):  # a folder, an ordinary file, foo://
+        return f"relay port {path!r} is no serial port; name the board's in the rig file, best as /dev/serial/by-id/..."
     if number in {11, 16}:
         return f"relay port {path} is in use by another program; end that program"
     return f"relay port {path} failed ({error}); check the cable and the power of the relay board"
+
+
+def _error_number(error: BaseException) -> int | None:
+    """Return the system's number of an error; pyserial drops that of a port which cannot be configured."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    cause = error if isinstance(error, termios.error) else error.__context__
+    return int(cause.args[0]) if isinstance(cause, termios.error) else None
 
 
 if __name__ == "__main__":
