@@ -1,6 +1,8 @@
 """The command line: what a person types, and what they are told."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +104,79 @@ def test_an_unknown_key_in_the_config_file_is_refused(tmp_path: Path) -> None:
     result = deepflash("--config", "config.toml", "train", "a", "b", cwd=tmp_path)
     assert result.returncode == 2
     assert "unknown key 'learning'" in result.stderr
+
+
+@pytest.mark.parametrize("poses", ["0", "11", "", "a,a", "a,,b", "../a"])
+def test_poses_that_make_no_plan_are_a_matter_of_usage_before_any_device_is_started(poses: str, tmp_path: Path) -> None:
+    result = deepflash("capture", "session", "--subject", "S001", "--emulate", f"--poses={poses}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Invalid value for '--poses'" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train = 3", "train is a command, so it needs a table"),
+        ("[align]\nbatch = 3", "table align: batch is a command"),
+        ('[train]\nrecipe = ["quick"]', "recipe = ['quick'] must be text, a number, true or false"),
+        ("[build-dataset]\nsize = 64.5", "'64.5' is not a valid integer range"),
+        ("[train]\nrecipe = 3", "there is no recipe 3"),
+        ("[train]\njson = 'perhaps'", "'perhaps' is not a valid boolean"),
+    ],
+)
+def test_a_config_value_of_the_wrong_kind_is_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    command = "build-dataset" if "build" in text else "train"
+    result = deepflash("--config", "config.toml", command, "a", "b", cwd=tmp_path)
+    assert sentence in result.stderr
+    assert result.returncode in {1, 2}
+    assert "Traceback" not in result.stderr
+
+
+def test_config_and_environment_know_options_by_the_names_that_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "1_flash.jpg").touch()
+    (tmp_path / "config.toml").write_text("[align.batch]\njson = true\nwrite-images = true\nworkers = 1\n")
+    from_file = deepflash("--config", "config.toml", "align", "batch", "pairs", "aligned", cwd=tmp_path)
+    assert json.loads(from_file.stdout)["in"] == 1
+    monkeypatch.setenv("DEEPFLASH_ALIGN_BATCH_JSON", "1")
+    from_environment = deepflash("align", "batch", "pairs", "aligned", cwd=tmp_path)
+    assert json.loads(from_environment.stdout)["in"] == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence() -> None:
+    result = deepflash("capture", "session", "--subject", "S001", "--emulate", "--raw", "/proc/nowhere/raw", "--poses", "1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: /proc/nowhere")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_sigterm_ends_in_order_like_ctrl_c(tmp_path: Path) -> None:
+    code = "import time, deepflash.cli as c; c.cli.main = lambda **_: (print('up', flush=True), time.sleep(60)); c.main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "Interrupted; run the same command again to go on.\n"
+
+
+@pytest.mark.parametrize("lost", ["closed", "a pipe that nobody reads"])
+def test_work_goes_on_when_nobody_reads_what_it_says(lost: str, tmp_path: Path) -> None:
+    """A log that has gone (ssh, `2>&1 | head`) must not end a night's work."""
+    (tmp_path / "work.py").write_text("from deepflash.progress import shown\nwith shown('work') as report:\n    report(1, 1)\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = "&-" if lost == "closed" else f"&{writer}"
+    shell = f"'{sys.executable}' work.py 2>{target}"
+    result = subprocess.run(["bash", "-c", shell], pass_fds=(writer,), cwd=tmp_path, timeout=60, check=False)
+    os.close(writer)
+    assert result.returncode == 0
 
 
 def test_json_is_one_object_on_stdout_with_every_item_accounted_for(tmp_path: Path) -> None:

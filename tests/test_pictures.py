@@ -1,6 +1,7 @@
 """Photographs are read upright and whole, or refused in one sentence."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"a.jpg does not exist"):
         read_rgb(tmp_path / "a.jpg")
-    with pytest.raises(PictureError, match="is not a readable picture"):
+    with pytest.raises(PictureError, match="is not a file; give the photograph itself"):
         read_rgb(tmp_path)
 
 
@@ -146,3 +147,11 @@ def test_the_quality_of_a_jpeg_is_the_one_asked_for(astronaut: Picture) -> None:
 def test_bytes_that_are_no_picture_are_refused_by_name(content: bytes) -> None:
     with pytest.raises(PictureError, match="sample 7 is truncated or not a picture"):
         decode_rgb(content, "sample 7")
+
+
+def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("pipe.jpg", "folder.jpg"):
+        with pytest.raises(PictureError, match=rf"{name} is not a file; give the photograph itself"):
+            read_rgb(tmp_path / name)

@@ -210,9 +210,11 @@ def test_a_missing_port_is_one_sentence(tmp_path: Path) -> None:
         pass
 
 
-def test_a_port_that_is_no_serial_port_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", ["file", ".", "/dev/null", "nonsense://1"])
+def test_a_port_that_is_no_serial_port_is_one_sentence(tmp_path: Path, port: str) -> None:
     (tmp_path / "file").write_text("not a board")
-    with pytest.raises(RelayError, match=r"relay port .*/file failed"), Lamps(Rig(str(tmp_path / "file"), "no camera")):
+    path = port if ":" in port else str(tmp_path / port)
+    with pytest.raises(RelayError, match=r"relay port '.*' is no serial port; name"), Lamps(Rig(path, "no camera")):
         pass
 
 
