@@ -101,7 +101,17 @@ def save_weights(run: Path, weights: dict[str, Tensor], recipe: Recipe, step: in
     """Write the weights to be used, durably, with what is needed to use them."""
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
     metadata = {"format": str(RUN_FORMAT), "network": "DeepFlash", "recipe": recipe.as_toml(), "step": str(step)}
-    write_durably(run / WEIGHTS_FILE, save(tensors, metadata))
+    write_durably(run / WEIGHTS_FILE, _sorted_header(save(tensors, metadata)))
+
+
+def _sorted_header(file: bytes) -> bytes:
+    """Sort a safetensors file's metadata, whose order the library leaves to chance: the same run, the same bytes."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def load_run(run: Path, device: torch.device | None = None) -> TrainedRun:
