@@ -60,11 +60,21 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """
     path = run / METRICS_FILE
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_entry(path, line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
-        raise ModelError(f"{run} holds no training curve ({METRICS_FILE} is missing); run deepflash train") from None
-    except ValueError as error:
+        raise ModelError(f"{run} holds no training curve ({METRICS_FILE} is missing); train again in a new folder") from None
+    except UnicodeDecodeError as error:
         raise ModelError(f"{path} is damaged ({error}); train again in a new folder") from error
+
+
+def _entry(path: Path, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+        if isinstance(entry["step"], int) and isinstance(entry["split"], str):
+            return dict(entry)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ModelError(f"{path} is damaged: {line[:60]!r} is no entry; remove that line, or train again in a new folder")
 
 
 def _take_back(path: Path, step: int) -> None:
@@ -72,8 +82,8 @@ def _take_back(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or not step or json.loads(line)["step"] > step:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if not line.endswith("\n") or not step or _entry(path, line)["step"] > step:
             break
         kept.append(line)
     write_durably(path, "".join(kept))

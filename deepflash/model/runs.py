@@ -7,6 +7,7 @@
 - `metrics.jsonl`, `events.out.tfevents.*`, `samples/step-NNNNNN.png`: how it went.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ RUN_FORMAT = 1
 RUN_FILE = "run.json"
 RECIPE_FILE = "recipe.toml"
 WEIGHTS_FILE = "weights.safetensors"
+
+_MEND_WEIGHTS = "give deepflash train the same command again, which writes them from the trainer's state"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
     begun = read_identity(run)
     if load_recipe(run / RECIPE_FILE) != recipe:
         raise ModelError(f"{run} was begun with another recipe (see {run / RECIPE_FILE}); give a new folder, or that recipe")
-    if begun["dataset"] != identity["dataset"]:
+    if begun.get("dataset") != identity["dataset"]:
         raise ModelError(f"{run} was begun on another data set than {shards.folder}; give a new folder, or that data set")
 
 
@@ -101,14 +104,18 @@ def save_weights(run: Path, weights: dict[str, Tensor], recipe: Recipe, step: in
     """Write the weights to be used, durably, with what is needed to use them."""
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
     metadata = {"format": str(RUN_FORMAT), "network": "DeepFlash", "recipe": recipe.as_toml(), "step": str(step)}
-    write_durably(run / WEIGHTS_FILE, _sorted_header(save(tensors, metadata)))
+    write_durably(run / WEIGHTS_FILE, _sealed(save(tensors, metadata)))
 
 
-def _sorted_header(file: bytes) -> bytes:
-    """Sort a safetensors file's metadata, whose order the library leaves to chance: the same run, the same bytes."""
+def _sealed(file: bytes) -> bytes:
+    """Put the checksum of a safetensors file's tensors into its metadata.
+
+    Also sort the metadata, whose order the library leaves to chance: the same run, the same bytes.
+    """
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    metadata = {**header["__metadata__"], "sha256": hashlib.sha256(file[end:]).hexdigest()}
+    header["__metadata__"] = dict(sorted(metadata.items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors stay aligned
     return len(text).to_bytes(8, "little") + text + file[end:]
@@ -126,15 +133,25 @@ def load_run(run: Path, device: torch.device | None = None) -> TrainedRun:
     recipe = load_recipe(run / RECIPE_FILE)
     path = run / WEIGHTS_FILE
     if not path.exists():
-        raise ModelError(f"{run} has no weights yet ({WEIGHTS_FILE} is missing); run deepflash train to its end")
+        raise ModelError(f"{run} has no weights yet ({WEIGHTS_FILE} is missing); {_MEND_WEIGHTS}")
     network = build_network(recipe)
     try:
         with safe_open(path, framework="pt") as file:
-            step = int(file.metadata()["step"])
+            metadata = file.metadata()
+            step = int(metadata["step"])
+            if metadata["sha256"] != _checksum_of_tensors(path):
+                raise ModelError(f"{path} is altered: its tensors do not match their checksum; {_MEND_WEIGHTS}")
             network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged or of another network ({error}); train again in a new folder") from error
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} is damaged or of another network ({reason}); {_MEND_WEIGHTS}") from error
     return TrainedRun(recipe, to_device(network, device).eval(), step)
+
+
+def _checksum_of_tensors(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_network(recipe: Recipe) -> DeepFlash:

@@ -26,11 +26,11 @@ from deepflash.files import durable_file, sweep_temporaries, write_durably
 from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at, to_picture, unaugmented
 from deepflash.model.encodings import Encoding, encoding_named
 from deepflash.model.evaluate import Compared, Scores, compare, mean_scores
-from deepflash.model.journal import Journal, read_metrics
+from deepflash.model.journal import METRICS_FILE, Journal, read_metrics
 from deepflash.model.losses import mean_removed_loss
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import Recipe, load_recipe
-from deepflash.model.runs import answer, build_network, enter_run, save_weights, to_device, usable_device
+from deepflash.model.runs import answer, build_network, enter_run, load_run, save_weights, to_device, usable_device
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
@@ -156,16 +156,35 @@ def train(
                 _go_on(task, state, pictures, journal, stop_requested, save_every_s, report)
         else:
             report(state.step, task.last_step, "finished before")
-    lines = read_metrics(run)
-    validations = [line for line in lines if line["split"] == "val"]
+            _mend_weights(task, state)
+    loss, validation = _last_figures(run)
     return TrainResult(
         run=run,
         steps=state.step,
         resumed_from=resumed_from,
         seconds=time.monotonic() - began_s,
-        loss=next(line["loss"] for line in reversed(lines) if line["split"] == "train"),
-        validation=Scores(**{name: validations[-1][name] for name in Scores.__annotations__}) if validations else None,
+        loss=loss,
+        validation=validation,
     )
+
+
+def _last_figures(run: Path) -> tuple[float, Scores | None]:
+    """Return the last training loss and validation scores of a run's curve."""
+    losses = [line for line in read_metrics(run) if line["split"] == "train"]
+    validations = [line for line in read_metrics(run) if line["split"] == "val"]
+    try:
+        scores = Scores(**{name: validations[-1][name] for name in Scores.__annotations__}) if validations else None
+        return float(losses[-1]["loss"]), scores
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{run / METRICS_FILE} lacks its last figures ({error!r}); train again in a new folder") from error
+
+
+def _mend_weights(task: _Task, state: _State) -> None:
+    """Write a finished run's weights from its state if they are missing or damaged."""
+    try:
+        load_run(task.run)
+    except ModelError:
+        save_weights(task.run, _weights_to_use(task, state), task.recipe, state.step)
 
 
 def _plan(shards: Path, run: Path, recipe: str | Path, device: str | None) -> _Task:

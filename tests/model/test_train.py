@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from deepflash.errors import ModelError, ShardError
+from deepflash.model.runs import load_run
 from deepflash.model.train import TrainResult, read_metrics, train
 from tests.model.tiny_dataset import TINY_RECIPE, write_shards
 
@@ -226,6 +228,38 @@ def test_a_damaged_state_is_a_sentence(shards: Path, recipe: Path, finished: Pat
         (run / name).write_bytes((finished / name).read_bytes())
     (run / "state.pt").write_bytes((finished / "state.pt").read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"state.pt is damaged .*; remove it to begin again"):
+        train(shards, run, recipe)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "altered"])
+def test_damaged_weights_are_refused_and_written_again_from_the_state(
+    shards: Path, recipe: Path, finished: Path, tmp_path: Path, damage: str
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    weights = run / "weights.safetensors"
+    content = weights.read_bytes()
+    if damage == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(content[:1000] if damage == "cut short" else content[:-9] + b"\xff" + content[-8:])
+    with pytest.raises(ModelError, match=r"give deepflash train the same command again"):
+        load_run(run)
+    assert train(shards, run, recipe).resumed_from == STEPS
+    assert weights.read_bytes() == content
+
+
+@pytest.mark.parametrize("text", ["", "{bad\n", "3\n", '{"step": 1}\n', '{"step": 9, "split": "train"}\n'])
+def test_a_damaged_curve_is_a_sentence(shards: Path, recipe: Path, finished: Path, tmp_path: Path, text: str) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "metrics.jsonl").write_text(text)
+    with pytest.raises(ModelError, match=r"metrics.jsonl (is damaged|lacks its last figures)"):
+        train(shards, run, recipe)
+
+
+def test_a_run_that_does_not_name_its_data_set_is_refused(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "run.json").write_text('{"format": 1}')
+    with pytest.raises(ModelError, match="was begun on another data set"):
         train(shards, run, recipe)
 
 
