@@ -263,7 +263,9 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
 @align_group.command("pair")
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
-@click.option("-o", "--out", type=_FILE, help="PNG to write: both photographs, and their overlay before and after.")
+@click.option(
+    "-o", "--out", type=_FILE, help="Picture to write (PNG, or .jpg): both photographs, and their overlay before and after."
+)
 @json_option
 def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
@@ -275,7 +277,7 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
 
     alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
     if out:
-        write_durably(out, encode(before_after_strip(alignment), ".png"))
+        write_durably(out, encode(before_after_strip(alignment), ".jpg" if out.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
     if json:
         click.echo(
             dumps(

@@ -178,7 +178,9 @@ def open_shards(folder: Path) -> ShardSet:
         for name, facts in manifest["shards"].items():
             _check_shard(folder / name, int(facts["size_bytes"]))
         entries = tuple(_read_index(folder / INDEX_FILE, manifest))
-    except (KeyError, TypeError, AttributeError) as error:
+        if not (type(manifest["size"]) is int and manifest["counts"].keys() == set(SPLITS)):
+            raise ValueError("its size or counts are none")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardError(f"{folder / DATASET_FILE} is damaged ({error!r}); {_MEND}") from error
     return ShardSet(folder, manifest, entries)
 

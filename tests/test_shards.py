@@ -192,12 +192,24 @@ def test_a_damaged_or_missing_index_or_manifest_is_refused_in_one_sentence(shard
         ({"shards": {"../../etc/passwd": {"size_bytes": 1}}}, "is no shard"),
         ({"shards": None}, "is damaged"),
         ({"index": {}}, "is damaged"),
+        ({"size": "big"}, "is damaged"),
+        ({"counts": 3}, "is damaged"),
     ],
 )
 def test_a_manifest_that_this_program_cannot_trust_is_refused(shards: Path, change: dict[str, object], sentence: str) -> None:
     manifest = json.loads((shards / "dataset.json").read_text())
     (shards / "dataset.json").write_text(json.dumps({**manifest, **change}))
     with pytest.raises(ShardError, match=sentence):
+        open_shards(shards)
+
+
+@pytest.mark.parametrize("text", ["nonsense\n", "{}\n", "[1]\n"])
+def test_an_index_of_nonsense_is_refused_even_with_its_checksum(shards: Path, text: str) -> None:
+    manifest = json.loads((shards / "dataset.json").read_text())
+    manifest["index"]["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (shards / "index.jsonl").write_text(text)
+    (shards / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(ShardError, match="is damaged"):
         open_shards(shards)
 
 

@@ -60,11 +60,13 @@ def align_batch(
     Raises
     ------
     PairError
-        if `raw` holds no pairs, or `aligned` is not a folder.
+        if `raw` holds no pairs, or `aligned` is not a folder of its own.
     """
     pairs, set_aside = find_pairs(raw)
     if aligned.exists() and not aligned.is_dir():
         raise PairError(f"{aligned} is a file; give a folder for the results")
+    if aligned.resolve() == raw.resolve():
+        raise PairError(f"{aligned} holds the photographs; give another folder for the results")
     aligned.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(aligned)
     account = Account(set_aside=set_aside)
@@ -87,7 +89,7 @@ def align_pair(pair: Pair) -> Alignment:
     PictureError
         if a photograph is missing, truncated or not a picture.
     PairError
-        if a photograph is not the one that `pair.json` describes.
+        if a photograph is not the one that `pair.json` describes, or is there twice.
     AlignError
         if the photographs differ in size or are too small.
     """
@@ -123,6 +125,8 @@ def _checksums(pair: Pair) -> _Checksums:
     for path in (pair.flash, pair.studio):
         read_header(path)  # says in words what is wrong with a file before it is read whole
     checksums = _Checksums(sha256_of(pair.flash), sha256_of(pair.studio))
+    if checksums.flash == checksums.studio:
+        raise PairError(f"{pair.flash} and {pair.studio.name} are copies of one photograph; a pair needs two")
     for name, facts in pair.record.get("files", {}).items():
         if facts.get("sha256") != getattr(checksums, name):
             raise PairError(f"{getattr(pair, name)} is not what its pair.json describes (checksum); restore it from a copy")

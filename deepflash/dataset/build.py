@@ -150,14 +150,20 @@ def _check(parameters: Parameters) -> None:
 def _recount(account: Account, shards: Path, inputs: str, parameters: Parameters) -> None:
     """Account for a finished data set, if it is the one that is asked for."""
     manifest = open_shards(shards).manifest
-    if manifest["inputs_sha256"] != inputs:
+    try:
+        made_from, made_with = manifest["inputs_sha256"], dict(manifest["parameters"])
+        pairs = sum(int(counts["pairs"]) for counts in manifest["counts"].values())
+        set_aside = [SetAside(**item) for item in manifest["set_aside"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{shards / DATASET_FILE} is damaged ({error!r}); remove {shards} and build it again") from error
+    if made_from != inputs:
         asked = json.loads(json.dumps(asdict(parameters)))
-        differing = [name for name, value in asked.items() if manifest["parameters"].get(name) != value]
+        differing = [name for name, value in asked.items() if made_with.get(name) != value]
         what = f"differs in {' and '.join(differing)}" if differing else "was made from other alignments"
         raise DatasetError(f"{shards} holds a data set that {what}; give another folder, or remove it first")
     shutil.rmtree(shards / PIECES, ignore_errors=True)  # a build may have been killed just before this
-    account.skipped = sum(counts["pairs"] for counts in manifest["counts"].values())
-    account.set_aside = [SetAside(**item) for item in manifest["set_aside"]]
+    account.skipped = pairs
+    account.set_aside = set_aside
 
 
 def _refuse_strangers(shards: Path) -> None:

@@ -157,9 +157,9 @@ def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, 
 def test_pairs_without_a_face_are_done_with_the_verdict_bad(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)
-    for light in ("flash", "studio"):
-        (raw / f"01_{light}.png").write_bytes(encode(noise, ".png"))
+    noise = np.random.default_rng(0).integers(0, 255, (300, 240, 3), dtype=np.uint8)
+    for brighter, light in enumerate(("flash", "studio")):
+        (raw / f"01_{light}.png").write_bytes(encode(noise + np.uint8(brighter), ".png"))
 
     account = align_batch(raw, tmp_path / "aligned", workers=1)
 
@@ -215,6 +215,17 @@ def test_an_empty_folder_and_a_file_in_the_way_are_refused(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(PairError, match="is a file"):
         align_batch(tmp_path / "raw", tmp_path / "file", workers=1)
+    with pytest.raises(PairError, match="holds the photographs; give another folder"):
+        align_batch(tmp_path / "raw", tmp_path / "empty" / ".." / "raw", workers=1)
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["01_flash.jpg", "01_studio.jpg"]
+
+
+def test_one_photograph_in_both_places_is_no_pair(tmp_path: Path) -> None:
+    """It registers perfectly, so nothing later would notice."""
+    write_pair(tmp_path, "01", "hopper", seed=1)
+    (tmp_path / "01_studio.jpg").write_bytes((tmp_path / "01_flash.jpg").read_bytes())
+    with pytest.raises(PairError, match=r"01_flash.jpg and 01_studio.jpg are copies of one photograph"):
+        align_pair(find_pairs(tmp_path)[0][0])
 
 
 RUN = """
