@@ -174,7 +174,13 @@ def capture_group() -> None:
 @click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
 @sitters_option
 @size_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the emulated sitter's motion and the sensor's noise.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of the emulated sitter's motion and the sensor's noise.",
+)
 @json_option
 def capture_session(
     subject: str,
@@ -302,7 +308,7 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
 @click.option(
     "--size", type=click.IntRange(32, 4096), default=512, show_default=True, help="Side of the square samples, pixels."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split by subject.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the split by subject.")
 @workers_option
 @json_option
 def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, json: bool) -> ExitCode:

@@ -155,11 +155,11 @@ def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
 
 _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoding": _one_of(*ENCODINGS),
-    "width": _positive(),
+    "width": ((lambda width: 0 < width <= 16), "positive and at most 16"),
     "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
     "decoder_std": _at_least(0),
     "head": _one_of("zero", "xavier"),
-    "batch": _at_least(1),
+    "batch": ((lambda batch: 1 <= batch <= 4096), "from 1 to 4096"),
     "epochs": _at_least(1),
     "max_steps": _at_least(0),
     "learning_rate": _positive(),
@@ -171,4 +171,5 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mean_weight": _at_least(0),
     "ema": _share(),
     "precision": _one_of("float32", "bfloat16"),
+    "seed": ((lambda seed: 0 <= seed < 2**63), "from 0 to 2^63 - 1"),
 }

@@ -153,7 +153,13 @@ def train(
                 workers=workers, cache_bytes=int(cache_gb * 10**9),
             )  # fmt: skip
             with _stop_requests() as stop_requested, Journal(run, state.step) as journal:
-                _go_on(task, state, pictures, journal, stop_requested, save_every_s, report)
+                try:
+                    _go_on(task, state, pictures, journal, stop_requested, save_every_s, report)
+                except torch.OutOfMemoryError as error:
+                    raise ModelError(
+                        f"{task.device} has no memory for batches of {task.recipe.batch} at {task.recipe.size} px; end other"
+                        " programs and run the same command again, or begin a new run with a smaller batch"
+                    ) from error
         else:
             report(state.step, task.last_step, "finished before")
             _mend_weights(task, state)

@@ -221,6 +221,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(shards: 
         train(shards, tmp_path / "run", wild, device="cpu")
 
 
+def test_a_gpu_without_room_is_a_sentence(shards: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("deepflash.model.train._take_step", full)
+    with pytest.raises(ModelError, match=r"has no memory for batches of \d+ at 32 px; .* a smaller batch"):
+        train(shards, tmp_path / "run", recipe, device="cpu")
+
+
 def test_a_damaged_state_is_a_sentence(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
