@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepflash.hardware.emulator.journal import read_journal
-from deepflash.hardware.emulator.relay_board import AskStatus, Decoder, Switch
+from deepflash.hardware.emulator.relay_codecs import AskStatus, Command, Lcus, Switch
 
 ON_1 = bytes.fromhex("A0 01 01 A2")
 OFF_1 = bytes.fromhex("A0 01 00 A1")
@@ -25,8 +25,8 @@ PATIENCE_S = 10.0
 GAP_S = 0.06  # well above the board's 20 ms
 
 
-def decoded(content: bytes) -> list[Switch | AskStatus]:
-    decoder = Decoder()
+def decoded(content: bytes) -> list[Command]:
+    decoder = Lcus()
     return [command for byte in content if (command := decoder.feed(byte)) is not None]
 
 
@@ -46,7 +46,7 @@ def decoded(content: bytes) -> list[Switch | AskStatus]:
         ("A0 01 01 A0 01 01 A2", [Switch(1, on=True)]),  # a lost check byte
     ],
 )
-def test_commands_are_found_and_noise_is_survived(written: str, commands: list[Switch | AskStatus]) -> None:
+def test_commands_are_found_and_noise_is_survived(written: str, commands: list[Command]) -> None:
     assert decoded(bytes.fromhex(written)) == commands
 
 
