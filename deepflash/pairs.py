@@ -193,12 +193,12 @@ def check_file_name(name: str) -> str:
 def _copied(source: Path, copy: Path) -> dict[str, Any]:
     """Copy a file; return what the sidecar says of it: the copy's size, and the checksum of what was to be copied.
 
-    The two are compared, so that a disk that stores something else is noticed before the original is given up.
+    The two are compared: what is not what was fetched is never entered.
     """
     shutil.copyfile(source, copy)
     sha256 = sha256_of(source)
     if sha256_of(copy) != sha256:
-        raise PairError(f"{copy} is not what was written to it; check that disk")
+        raise PairError(f"{copy} is not what was copied to it; check that disk")
     return {"sha256": sha256, "size_bytes": copy.stat().st_size}
 
 

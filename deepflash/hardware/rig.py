@@ -112,11 +112,15 @@ def save_rig(rig: Rig, path: Path) -> None:
     settings = values.pop("camera_settings")
     lines = [
         "# A deepflash capture rig; times are in seconds.",
-        *(f"{name} = {_toml(value)}" for name, value in values.items()),
+        *(_line(name, value) for name, value in values.items()),
     ]
     if settings:
-        lines += ["", "[camera_settings]", *(f"{_toml(name)} = {_toml(value)}" for name, value in settings.items())]
+        lines += ["", "[camera_settings]", *(_line(_toml(name), value) for name, value in settings.items())]
     write_durably(path, "\n".join(lines) + "\n")
+
+
+def _line(key: str, value: Any) -> str:
+    return f"{key} = {_toml(value)}"
 
 
 def _toml(value: str | float) -> str:
@@ -141,7 +145,7 @@ def _typed(name: str, value: Any, kind: type) -> Any:
         return float(value)
     if type(value) is not kind:
         raise HardwareError(f"{name} = {value!r} is not a {kind.__name__}; mend it")
-    if kind is dict:
+    if isinstance(value, dict):
         return {setting: _setting(setting, wanted) for setting, wanted in value.items()}
     return value
 
