@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deepflash.capture import session as session_module
+from deepflash.capture import journal as journal_module
 from deepflash.capture.session import first_poses, hold_session
 from deepflash.errors import CameraError, CaptureError, HardwareError, PairError, RelayError
 from deepflash.files import sha256_of
@@ -160,7 +160,7 @@ def test_a_finished_session_is_not_resumed_and_two_in_one_second_do_not_collide(
         def now(cls, tz: Any = None) -> "StoppedClock":
             return cls(2026, 11, 20, 12, 15, 0, tzinfo=tz)
 
-    monkeypatch.setattr(session_module, "datetime", StoppedClock)
+    monkeypatch.setattr(journal_module, "datetime", StoppedClock)
     rig, _ = open_studio()
 
     first = hold_session(rig, tmp_path, "S001", ["frontal"])
