@@ -31,7 +31,7 @@ class Switching:
     on
         What the command asked for.
     why
-        `command`, or the guard's own reason: `start`, `repeat`, `no beat`, `on for too long`, ...
+        `command`, or the guard's own reason: `start`, `repeat`, `refresh`, `no beat`, `on for too long`, ...
     frame
         The bytes written, as hexadecimal text.
     """
@@ -40,6 +40,28 @@ class Switching:
     on: bool
     why: str
     frame: str
+
+
+@dataclass(frozen=True)
+class LampState:
+    """What is known of the lamps at a moment.
+
+    Attributes
+    ----------
+    on
+        What was last written to the board; None before anything was.
+    seen_on
+        What the board itself said last; None where it cannot tell.
+    fault
+        One sentence on what is wrong with the board or the guard; empty if nothing is.
+    heard_s
+        When the guard was last heard, on CLOCK_MONOTONIC; it should be some tenths of a second ago.
+    """
+
+    on: bool | None
+    seen_on: bool | None
+    fault: str
+    heard_s: float
 
 
 class Lamps:
@@ -55,7 +77,11 @@ class Lamps:
         self._answers: dict[int, dict[str, Any]] = {}
         self._switchings: deque[Switching] = deque(maxlen=_REMEMBERED)
         self._number = 0
-        self._fault = ""
+        self._fault = ""  # why there is no guard
+        self._board_fault = ""
+        self._seen_on: bool | None = None
+        self._seen_s = -1.0
+        self._heard_s = time.monotonic()
         self._guard: Child | None = None
         self._closing = False
         self._watch = threading.Thread(target=self._beat_and_watch, name="lamps", daemon=True)
@@ -87,11 +113,43 @@ class Lamps:
         RelayError
             if the board or the guard fails; the lamps are then off or being switched off.
         """
+        if self._board_fault:
+            raise RelayError(self._board_fault)
         return self._ask("on")
 
     def off(self) -> float:
-        """Switch the lamps off; return the CLOCK_MONOTONIC time of the serial write. Errors as `on`."""
-        return self._ask("off")
+        """Switch the lamps off; return the CLOCK_MONOTONIC time of the serial write.
+
+        Raises
+        ------
+        RelayError
+            if the board or the guard fails, or the board has said by now that it did not obey; the lamps are
+            then off or being switched off.
+        """
+        off_s = self._ask("off")
+        if self._board_fault:
+            raise RelayError(self._board_fault)
+        return off_s
+
+    def state(self) -> LampState:
+        """Return what is known of the lamps now, for people to see."""
+        with self._changed:
+            on = self._switchings[-1].on if self._switchings else None
+            fault = self._board_fault if self._guard is not None else self._fault
+            return LampState(on, self._seen_on, fault, self._heard_s)
+
+    def wait_until_seen(self, on: bool, limit_s: float = 2.0) -> bool | None:
+        """Wait for the board to say that the lamps are as they were switched last; return what it said.
+
+        Returns
+        -------
+        bool or None
+            `on` once the board confirms it; the contrary, or None if it says nothing, after the time.
+        """
+        with self._changed:
+            since_s = self._switchings[-1].at_s if self._switchings else 0.0
+            self._changed.wait_for(lambda: self._seen_on == on and self._seen_s >= since_s, limit_s)
+            return self._seen_on if self._seen_s >= since_s else None
 
     def wait_until_ready(self, limit_s: float = 5.0) -> None:
         """Wait for a lost guard or board to be back, and switch the lamps off.
@@ -99,17 +157,21 @@ class Lamps:
         Raises
         ------
         RelayError
-            if it is not back in time.
+            if it is not back in time, or the board does not confirm that the lamps are off.
         """
         until_s = time.monotonic() + limit_s
         while True:
             try:
-                self.off()
-                return
+                self._ask("off")
+                break
             except RelayError:
                 if time.monotonic() > until_s:
                     raise
                 time.sleep(_BEAT_EVERY_S)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._board_fault, max(0.0, until_s - time.monotonic()))
+            if self._board_fault:
+                raise RelayError(self._board_fault)
 
     def switchings(self, since_s: float) -> list[Switching]:
         """Return what the guard has written to the board since `since_s` on CLOCK_MONOTONIC."""
@@ -159,7 +221,7 @@ class Lamps:
         try:
             while not self._closing:
                 self._hear(guard.receive(until_s))
-                heard_s = time.monotonic()
+                self._heard_s = heard_s = time.monotonic()
         except ChildSilentError:
             return heard_s
         return heard_s
@@ -170,6 +232,10 @@ class Lamps:
                 self._answers[message["id"]] = message
             elif message["event"] == "switched":
                 self._switchings.append(Switching(message["at_s"], message["on"], message["why"], message["bytes"]))
+            elif message["event"] == "seen":
+                self._seen_on, self._seen_s = message["on"], message["at_s"]
+            elif message["event"] == "fault":
+                self._board_fault = message["error"]
             self._changed.notify_all()
 
     def _start_guard(self) -> Child:
@@ -188,6 +254,8 @@ class Lamps:
 
     def _await_ready(self, guard: Child) -> None:
         until_s = time.monotonic() + _START_LIMIT_S
+        with self._changed:
+            self._board_fault, self._seen_on = "", None
         while True:
             message = guard.receive(until_s)
             if message["event"] == "ready":
