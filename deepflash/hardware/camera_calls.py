@@ -1,0 +1,65 @@
+"""Calls to libgphoto2 with a deadline, and what can go wrong in them. Only the camera's worker process uses this.
+
+libgphoto2 has calls that never return, some of them holding Python's global lock. An interval timer interrupts them: a
+signal makes the select() inside return. Error codes of libgphoto2 cannot be trusted further than this: busy means
+asking again, unknown parameters mean that the camera lacks something, all else that the connection is suspect.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import gphoto2 as gp
+
+CALL_LIMIT_S = 5.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ShootingError(Exception):
+    """The camera failed; says so to the parent, who reconnects."""
+
+
+class BusyError(ShootingError):
+    """The camera is busy; it may be asked again."""
+
+
+class CardFullError(ShootingError):
+    """The card has no room for another photograph."""
+
+
+class SettingsError(ShootingError):
+    """A setting is not what the rig file says, and only a person can change it."""
+
+
+class LacksError(ShootingError):
+    """The camera does not have what was asked for."""
+
+
+def within(limit_s: float, what: str, call: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Call libgphoto2 with a deadline; its errors become ShootingError. SIGALRM must have a handler."""
+    start_s = time.monotonic()
+    try:
+        with _deadline(limit_s):
+            return call(*arguments, **options)
+    except gp.GPhoto2Error as error:
+        if error.code == gp.GP_ERROR_CAMERA_BUSY:
+            raise BusyError(f"the camera was busy when {what}; wait until it has stored its photographs") from error
+        if error.code in {gp.GP_ERROR_BAD_PARAMETERS, gp.GP_ERROR_NOT_SUPPORTED}:
+            raise LacksError(f"the camera cannot do this: {what} ({error})") from error
+        took_s = time.monotonic() - start_s
+        reason = f"no answer within {limit_s:.0f} s" if took_s >= limit_s else str(error)
+        raise ShootingError(f"the camera failed when {what} ({reason})") from error
+
+
+@contextmanager
+def _deadline(limit_s: float) -> Iterator[None]:
+    """Interrupt the call inside after `limit_s`, and again every 50 ms: some calls wait many times over."""
+    signal.setitimer(signal.ITIMER_REAL, limit_s, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
