@@ -35,7 +35,7 @@ class SessionResult:
     finish
         `complete`, or `incomplete` if poses are `missing`: their retakes were used up, or they were skipped.
     orphans
-        Photographs of failed attempts that were left on the camera's card.
+        Photographs of failed attempts that were found on the camera's card; see `orphans` for where they go.
     mirror_fault
         One sentence if the second copy is behind; empty if it is not, or there is none.
     """
@@ -120,7 +120,13 @@ def hold_session(
     try:
         with (
             Lamps(rig) as lamps,
-            Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera,
+            Camera(
+                rig.camera_port,
+                rig.camera_model,
+                quiet_s=rig.quiet_s,
+                settings=rig.camera_settings,
+                fetch_twice=rig.fetch_twice,
+            ) as camera,
             open_sitting(rig, raw, lamps, camera, subject, poses, mirror=second) as sitting,
         ):
             _photograph_all(sitting, report, prompt, retakes)

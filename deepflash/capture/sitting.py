@@ -29,11 +29,12 @@ from deepflash.capture.journal import (
     write_journal,
 )
 from deepflash.capture.mirror import Mirror
+from deepflash.capture.orphans import CardPaths, clear_orphans, note_card
 from deepflash.capture.sequence import Take, photograph_pair
 from deepflash.capture.subjects import read_subject
 from deepflash.errors import CameraError, CaptureError, HardwareError
 from deepflash.files import temporary_folder
-from deepflash.hardware.camera import Camera, CardFile, CardFullError
+from deepflash.hardware.camera import Camera, CardFile, CardFullError, SettingsError
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import Pair, commit_pair, take_folder
@@ -123,7 +124,11 @@ class Sitting:
         self._rejected: dict[str, list[CardFile]] = {}  # stay on the card until the pose has its pair
         self._deletable: list[CardFile] = []  # committed, and waiting for their second copy
         self._pairs: dict[str, Pair] = {}
+        self._card_before: CardPaths = frozenset()
         self._reconcile()
+        if isinstance(camera, Camera):  # a phone has no card
+            self._card_before = note_card(camera, self._folder)
+            self._clear_orphans()
 
     @property
     def journal(self) -> Journal:
@@ -168,7 +173,7 @@ class Sitting:
         Raises
         ------
         RelayError, CameraError
-            if a device is lost and does not come back, or the card is full.
+            if a device is lost and does not come back, the card is full, or a setting is wrong and stays so.
         CaptureError
             if there is nothing to photograph: paused, finished, or every pose has its pair.
         OSError
@@ -265,6 +270,7 @@ class Sitting:
         self._catch_up()
         if self._deletable:
             self._clear_card()
+        self._clear_orphans()
 
     def _check_unfinished(self) -> None:
         if self._journal.finish is not None:
@@ -284,18 +290,25 @@ class Sitting:
         with temporary_folder(self._folder) as folder:
             try:
                 take = photograph_pair(self._rig, self._lamps, self._camera, folder)
-            except CardFullError:
+            except (CardFullError, SettingsError):
                 raise  # every further take would fail as well
             except HardwareError as error:
-                return Attempt(take_id, pose, "failed", (str(error),)), []
+                return Attempt(take_id, pose, "failed", (str(error),), apparatus=True), []
             self._watch(Stage("checking", take_id, pose, take.studio.path, take.flash.path))
             verdict = check_take(take, self._rig)
             if verdict.good:
                 self._watch(Stage("saving", take_id, pose))
                 self._commit(take_id, pose, take, verdict)
         outcome = "good" if verdict.good else "rejected"
-        warnings = tuple(getattr(verdict, "warnings", ()))
-        return Attempt(take_id, pose, outcome, verdict.reasons, warnings), [take.studio, take.flash]
+        drifts, self._camera.drifts = self._camera.drifts, []
+        warnings = (*getattr(verdict, "warnings", ()), *drifts)
+        attempt = Attempt(take_id, pose, outcome, verdict.reasons, warnings, self._is_off_time(take))
+        return attempt, [take.studio, take.flash]
+
+    def _is_off_time(self, take: Take) -> bool:
+        times, rig = take.times, self._rig
+        off_s = max(abs(times.spacing_s - rig.spacing_s), abs(times.settle_s - rig.settle_s))
+        return max(off_s, abs(times.spacing_of_returns_s - rig.spacing_s)) > rig.tolerance_s
 
     def _enter(self, attempt: Attempt) -> None:
         """Journal an attempt; a good one is the pose's pair from now on, the one before it is put aside."""
@@ -318,7 +331,12 @@ class Sitting:
 
     def _commit(self, take_id: str, pose: str, take: Take, verdict: Verdict) -> None:
         folder = take_folder(self._raw, self._journal.subject, self._journal.session, take_id)
-        commit_pair(folder, take.flash.path, take.studio.path, self._record(take_id, pose, take, verdict))
+        beside = {
+            f"{name}{other.path.suffix}": other.path
+            for name, file in (("studio", take.studio), ("flash", take.flash))
+            for other in file.beside
+        }
+        commit_pair(folder, take.flash.path, take.studio.path, self._record(take_id, pose, take, verdict), beside=beside)
 
     def _record(self, take_id: str, pose: str, take: Take, verdict: Verdict) -> dict[str, Any]:
         return {
@@ -329,7 +347,7 @@ class Sitting:
             "consent": self._journal.consent,
             "verdict": "good",
             "reasons": list(verdict.reasons),
-            "warnings": list(getattr(verdict, "warnings", ())),
+            "warnings": [*getattr(verdict, "warnings", ()), *self._camera.drifts],
             "taken_utc": _utc(time.time() - (time.monotonic() - take.times.t0_monotonic_s)),
             "times": take.times.rounded(),
             "relay_log": [asdict(switching) for switching in take.relay_log],
@@ -358,6 +376,14 @@ class Sitting:
             self._camera.delete(files)
         except CameraError:
             self._camera.reconnect()  # the photographs stay on the card, and known: no shot is mistaken for them
+
+    def _clear_orphans(self) -> None:
+        """Clear the card of what this session left there, unless a second copy is still to come from it."""
+        if not isinstance(self._camera, Camera) or self.mirror_fault:
+            return
+        kept = clear_orphans(self._camera, self._folder, self._card_before, committed_pairs(self._folder))
+        if kept:
+            self._update(self._journal.with_event("orphans", kept=" ".join(kept)))
 
     def _next_take(self) -> str:
         on_disk = [path.name for path in self._folder.iterdir() if path.name.isdigit()]

@@ -194,7 +194,8 @@ def test_takes_out_of_tolerance_are_retaken_and_given_up_after_the_limit(open_st
     journal = json.loads((tmp_path / "raw" / "S001" / result.session / "session.json").read_text())
     assert journal["finish"] == "incomplete"
     assert [attempt["verdict"] for attempt in journal["attempts"]] == ["rejected", "rejected"]
-    assert len(list((folder / "card").rglob("*.JPG"))) == 4  # what has no committed successor stays on the card
+    assert len(list((tmp_path / "raw").glob("S001/*/orphans/*.JPG"))) == 4  # what has no committed successor is kept
+    assert not list((folder / "card").rglob("*.JPG"))
 
 
 def test_a_lost_camera_worker_costs_a_retake_and_no_pair(open_studio: Studio, tmp_path: Path) -> None:
