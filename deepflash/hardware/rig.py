@@ -49,6 +49,10 @@ class Rig:
         The guard switches lamps off that have been on for so long, whatever it is told.
     fetch_twice
         Whether each photograph is fetched twice and compared: a transfer may garble a file that still decodes.
+    check_faces
+        Whether a take without a face in both photographs is rejected. Leave it on for people.
+    check_eyes
+        Whether eyes are checked to be open, by 68 landmarks whose model is not for commercial products.
     camera_settings
         What the camera must be set to, by libgphoto2's names (`gphoto2 --list-config`), such as
         `{"iso": "100", "whitebalance": "Daylight"}`. Set when it is connected, compared before every take.
@@ -67,6 +71,8 @@ class Rig:
     tolerance_s: float = 0.05
     max_on_s: float = 30.0
     fetch_twice: bool = True
+    check_faces: bool = True
+    check_eyes: bool = True
     camera_settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

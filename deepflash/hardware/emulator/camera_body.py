@@ -43,7 +43,7 @@ from deepflash.hardware.emulator.lamps import lamp_light
 from deepflash.hardware.emulator.ptp import EventCode, PropertyCode, ResponseCode
 from deepflash.hardware.emulator.responder import Responder
 
-SHUTTER_LAG_S = 0.02  # from InitiateCapture to the shutter's opening; always the same
+SHUTTER_LAG_S = 0.02  # from InitiateCapture to the shutter's opening; the same for every shot
 LAMP_CHANNEL = 1  # all lamps hang on the board's first relay
 LAMP_RISE_S = 0.05
 LAMP_DECAY_S = 0.08
@@ -51,6 +51,30 @@ DARK = 0.1  # with less light than this the automatic flash fires
 BUFFER_SHOTS = 8  # exposures that wait for development; one more and the camera is busy
 CARD_BYTES = 32 * 10**9
 _LOG_LATE_S = 0.05  # the relay board may write a switching down this much after its time
+
+
+@dataclass(frozen=True)
+class Inertia:
+    """What does not follow an order at once, all in seconds.
+
+    Attributes
+    ----------
+    lamp_rise_s, lamp_decay_s
+        Time constants of the lamps' light, as `lamps.lamp_light` has them.
+    shutter_lag_s
+        From InitiateCapture to the shutter's opening.
+    """
+
+    lamp_rise_s: float = LAMP_RISE_S
+    lamp_decay_s: float = LAMP_DECAY_S
+    shutter_lag_s: float = SHUTTER_LAG_S
+
+    def __post_init__(self) -> None:
+        if not (self.lamp_rise_s > 0 and self.lamp_decay_s > 0 and self.shutter_lag_s >= 0):
+            raise HardwareError(f"{self} is not possible: light takes time, and a shutter opens after it was pressed")
+
+
+USUAL_INERTIA = Inertia()
 
 
 @dataclass(frozen=True)
@@ -80,6 +104,8 @@ class CameraBody:
         Sends an event: code, transaction, parameters.
     raw
         Whether a RAW file is stored beside every JPEG.
+    inertia
+        Of the lamps and the shutter.
     """
 
     def __init__(
@@ -92,7 +118,9 @@ class CameraBody:
         darkroom: Darkroom,
         announce: Callable[..., None],
         raw: bool = False,
+        inertia: Inertia = USUAL_INERTIA,
     ) -> None:
+        self._inertia = inertia
         self.card = Card(folder / "card", capacity_bytes=card_bytes)
         self.settings = Settings(size)
         self.serial_number = serial_number
@@ -135,7 +163,7 @@ class CameraBody:
             raise Refusal(ResponseCode.DEVICE_BUSY)
         if self.card.free_bytes < TYPICAL_PICTURE_BYTES * (1 + self._exposures.qsize()):
             raise Refusal(ResponseCode.STORE_FULL)
-        start_s, duration_s = now_s + SHUTTER_LAG_S, self.settings.exposure_s
+        start_s, duration_s = now_s + self._inertia.shutter_lag_s, self.settings.exposure_s
         self._shutter_closes_s = start_s + duration_s
         shot = next(self._shots)
         mode, clock = self.settings.flash_mode, self.settings.clock
@@ -155,7 +183,7 @@ class CameraBody:
         self._store(exposure, latent, self._darkroom.develop(latent))
 
     def _latent(self, exposure: Exposure) -> Latent:
-        latent = _latent(exposure, _switchings(self._lamps), self.serial_number)
+        latent = _latent(exposure, _switchings(self._lamps), self.serial_number, self._inertia)
         if latent.flash and self.faults.strikes("flash-off"):
             return replace(latent, flash=False)
         return latent
@@ -202,6 +230,7 @@ def serve_camera(
     seed: int,
     card_bytes: int = CARD_BYTES,
     raw: bool = False,
+    inertia: Inertia = USUAL_INERTIA,
 ) -> int:
     """Run a camera in `folder` until standard input ends; return the exit code.
 
@@ -215,6 +244,8 @@ def serve_camera(
         Decides the serial number; the scene has its own use of it.
     raw
         Whether a RAW file is stored beside every JPEG.
+    inertia
+        Of the lamps and the shutter.
     """
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     journal = Journal(folder / "camera.jsonl")
@@ -227,6 +258,7 @@ def serve_camera(
         darkroom=Darkroom(load_render),
         announce=lambda *event: responder.announce(*event),  # noqa: PLW0108 - the responder is made from the body
         raw=raw,
+        inertia=inertia,
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         responder = Responder(
@@ -252,7 +284,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_sitter(options.sitter)
         return serve_camera(
-            options.folder, load_render, size=options.size, seed=options.seed, card_bytes=options.card_bytes, raw=options.raw
+            options.folder,
+            load_render,
+            size=options.size,
+            seed=options.seed,
+            card_bytes=options.card_bytes,
+            raw=options.raw,
+            inertia=Inertia(options.lamp_rise, options.lamp_decay, options.shutter_lag),
         )
     except DeepflashError as error:
         sys.stderr.write(f"{error}\n")
@@ -278,6 +316,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="decides the scene's random motion and the serial number")
     parser.add_argument("--card-bytes", type=int, default=CARD_BYTES, help="what the memory card holds (default 32 GB)")
     parser.add_argument("--raw", action="store_true", help="store a RAW file beside every JPEG")
+    for what, default, meaning in (
+        ("lamp-rise", LAMP_RISE_S, "time constant of the lamps' light after switching on"),
+        ("lamp-decay", LAMP_DECAY_S, "time constant of the lamps' light after switching off"),
+        ("shutter-lag", SHUTTER_LAG_S, "from the trigger to the shutter's opening"),
+    ):
+        parser.add_argument(f"--{what}", type=float, default=default, help=f"{meaning}, seconds (default {default})")
     return parser.parse_args(arguments)
 
 
@@ -305,8 +349,9 @@ def _check_sitter(sitter: dict[str, Any]) -> None:
         raise HardwareError(f"{folder} is not a folder of portraits; name one, or leave it out for the built-in sitters")
 
 
-def _latent(exposure: Exposure, switchings: list[tuple[float, bool]], serial_number: str) -> Latent:
-    mean = lamp_light(switchings, exposure.start_s, exposure.duration_s, rise_s=LAMP_RISE_S, decay_s=LAMP_DECAY_S)
+def _latent(exposure: Exposure, switchings: list[tuple[float, bool]], serial_number: str, inertia: Inertia) -> Latent:
+    rise_s, decay_s = inertia.lamp_rise_s, inertia.lamp_decay_s
+    mean = lamp_light(switchings, exposure.start_s, exposure.duration_s, rise_s=rise_s, decay_s=decay_s)
     light = mean * exposure.duration_s / FULL_LIGHT_EXPOSURE_S
     mode = exposure.flash_mode
     flash = mode == FlashMode.FILL or (mode == FlashMode.AUTOMATIC and light < DARK)

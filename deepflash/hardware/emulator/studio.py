@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from deepflash.errors import DeepflashError, HardwareError
-from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, SHUTTER_LAG_S
+from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, SHUTTER_LAG_S, USUAL_INERTIA, Inertia
 from deepflash.hardware.rig import Rig
 
 if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkroom's process needs
@@ -30,7 +30,12 @@ def emulator_folder(raw: Path) -> Path:
 
 @contextmanager
 def emulated_studio(
-    folder: Path, sitter: "SitterChoice", *, size: tuple[int, int] = (3120, 4160), seed: int = 0
+    folder: Path,
+    sitter: "SitterChoice",
+    *,
+    size: tuple[int, int] = (3120, 4160),
+    seed: int = 0,
+    inertia: Inertia = USUAL_INERTIA,
 ) -> Iterator[Rig]:
     """Start an emulated studio with a sitter in it; yield the rig to photograph with; end it when the block ends.
 
@@ -48,6 +53,8 @@ def emulated_studio(
         Width and height of the pictures in pixels.
     seed
         Decides the scene's random motion.
+    inertia
+        Of the lamps and the shutter. The rig knows nothing of it: `capture calibrate` finds it out.
 
     Raises
     ------
@@ -56,15 +63,20 @@ def emulated_studio(
         holds the device's last words.
     """
     options = ["--sitter", _as_json(sitter), "--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+    options += ["--lamp-rise", str(inertia.lamp_rise_s), "--lamp-decay", str(inertia.lamp_decay_s)]
+    options += ["--shutter-lag", str(inertia.shutter_lag_s)]
     folder = folder.resolve()
     command = [*_module("camera_body"), "--folder", str(folder), *options]
     with studio_with_camera(folder, command) as rig:
-        yield rig
+        yield replace(rig, check_faces=True)
 
 
 @contextmanager
 def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[Rig]:
-    """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`."""
+    """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`.
+
+    The rig asks for no face in the photographs: whatever that camera sees, it need not be a person.
+    """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     link, log = folder / "relay", folder / "lamps.jsonl"
@@ -76,7 +88,7 @@ def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[
         running.callback(camera.end)
         relay_port, camera_port = board.address(), camera.address()
         try:
-            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S)
+            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
         except DeepflashError as error:
             if camera.has_failed:
                 raise HardwareError(camera.last_words()) from error
