@@ -9,7 +9,7 @@ from deepflash.capture.mirror import Mirror
 from deepflash.capture.poses import POSES
 from deepflash.capture.sitting import Sitting, open_sitting
 from deepflash.errors import CaptureError
-from deepflash.hardware.camera import Camera
+from deepflash.hardware.cameras import open_camera
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import Pair, check_id
@@ -120,13 +120,7 @@ def hold_session(
     try:
         with (
             Lamps(rig) as lamps,
-            Camera(
-                rig.camera_port,
-                rig.camera_model,
-                quiet_s=rig.quiet_s,
-                settings=rig.camera_settings,
-                fetch_twice=rig.fetch_twice,
-            ) as camera,
+            open_camera(rig) as camera,
             open_sitting(rig, raw, lamps, camera, subject, poses, mirror=second) as sitting,
         ):
             _photograph_all(sitting, report, prompt, retakes)

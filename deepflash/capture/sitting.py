@@ -35,6 +35,7 @@ from deepflash.capture.subjects import read_subject
 from deepflash.errors import CameraError, CaptureError, HardwareError
 from deepflash.files import temporary_folder
 from deepflash.hardware.camera import Camera, CardFile, CardFullError, SettingsError
+from deepflash.hardware.cameras import CameraDevice
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import Pair, commit_pair, take_folder
@@ -66,7 +67,7 @@ def open_sitting(
     rig: Rig,
     raw: Path,
     lamps: Lamps,
-    camera: Camera,
+    camera: CameraDevice,
     subject: str,
     poses: Sequence[str],
     *,
@@ -107,7 +108,7 @@ class Sitting:
     """Keeps journal, take folders, mirror and card in step while a session is held. Made by `open_sitting`."""
 
     def __init__(
-        self, rig: Rig, raw: Path, lamps: Lamps, camera: Camera, journal: Journal, mirror: Mirror | None, watch: Watch
+        self, rig: Rig, raw: Path, lamps: Lamps, camera: CameraDevice, journal: Journal, mirror: Mirror | None, watch: Watch
     ) -> None:
         self._rig = rig
         self._raw = raw

@@ -18,6 +18,7 @@ class CameraDevice(Protocol):
 
     facts: CameraFacts
     orphans: list[tuple[str, str]]
+    drifts: list[str]
 
     def __enter__(self) -> Self: ...
 
@@ -45,4 +46,10 @@ def open_camera(rig: Rig) -> CameraDevice:
     if rig.camera_port.startswith(PHONE_PORT):
         port, mode = parse_phone_port(rig.camera_port)
         return PhoneCamera(port, mode, rig.camera_settings)
-    return Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s)
+    return Camera(
+        rig.camera_port,
+        rig.camera_model,
+        quiet_s=rig.quiet_s,
+        settings=rig.camera_settings,
+        fetch_twice=rig.fetch_twice,
+    )

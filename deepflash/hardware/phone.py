@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deepflash.errors import CameraError, PictureError
-from deepflash.hardware.camera import CameraFacts, CardFile, Shot, Trigger
+from deepflash.hardware.camera import CameraFacts, CardFile, SettingsError, Shot, Trigger
 from deepflash.hardware.phone_server import PhoneGoneError, PhoneLine, PhoneServer, Photograph
 from deepflash.pictures import read_gray, read_header
 
@@ -94,6 +94,8 @@ class PhoneCamera:
         What the phone said of itself, and how the last series went.
     orphans
         Always empty: photographs stay in the page's memory until they have arrived, and touch no card.
+    drifts
+        Settings that were found changed and were set back, one sentence each.
     """
 
     def __init__(self, port: int, mode: str, settings: Mapping[str, str] | None = None, *, patience_s: float = 60.0) -> None:
@@ -107,6 +109,7 @@ class PhoneCamera:
         self._hello: dict[str, Any] = {}
         self.facts = CameraFacts()
         self.orphans: list[tuple[str, str]] = []
+        self.drifts: list[str] = []
 
     def __enter__(self) -> Self:
         self._server = PhoneServer(self._port, _token(), self._line)
@@ -147,7 +150,7 @@ class PhoneCamera:
             )
         self._hello = hello
         with self._failing():
-            self._get_ready()
+            self._get_ready()  # whatever was found then is no drift
 
     def make_ready(self) -> None:
         """See that the page is there, its settings are as they shall be, and its clock is known to 10 ms.
@@ -155,10 +158,15 @@ class PhoneCamera:
         Raises
         ------
         CameraError
-            if not.
+            if not; `SettingsError` if a setting is not to be had.
         """
         with self._failing():
-            self._get_ready()
+            found = self._get_ready()
+            self.drifts += [
+                f"the phone's {name} was found at {found.get(name)} and set back to {wanted}"
+                for name, wanted in self._settings.items()
+                if not _agrees(found.get(name), wanted)
+            ]
             doubt_s = self._line.wait_for_clock(_DOUBT_S, time.monotonic() + _CLOCK_LIMIT_S)
             if doubt_s is None or doubt_s > _DOUBT_S:
                 known = "not known" if doubt_s is None else f"known only to {doubt_s * 1000:.0f} ms"
@@ -174,8 +182,7 @@ class PhoneCamera:
     ) -> list[CardFile]:
         """Make a series of exposures, then fetch all photographs; as `Camera.shoot`.
 
-        In torch mode a `Trigger` begins when the camera took the frame and ends when the page had it. In flash mode it
-        begins and ends with the call of `takePhoto`.
+        In torch mode a `Trigger` begins and ends when the camera took the frame, in flash mode with the call of `takePhoto`.
         """
         with self._failing():
             clock = self._line.clock.best()
@@ -210,22 +217,22 @@ class PhoneCamera:
             with suppress(PhoneGoneError):
                 self._line.tell({"do": "saved"})
 
-    def _get_ready(self) -> None:
+    def _get_ready(self) -> dict[str, str]:
+        """Let the phone lock its settings; return what they were before."""
         request = secrets.token_hex(8)
         self._line.expect(request, 0)
         self._line.tell({"do": "ready", "id": request, "mode": self._mode, "settings": self._settings})
-        told = self._answer("ready", request, time.monotonic() + _READY_LIMIT_S).get("settings")
-        if not isinstance(told, dict):
-            raise CameraError(f"{_NONSENSE} (its settings)")
-        settings = {str(name)[:40]: str(value)[:80] for name, value in told.items()}
+        answer = self._answer("ready", request, time.monotonic() + _READY_LIMIT_S)
+        found, settings = _texts(answer.get("found")), _texts(answer.get("settings"))
         for name, wanted in self._settings.items():
-            if not _agrees(settings.get(name), wanted):
-                raise CameraError(
-                    f"{name} was set to {wanted}, but is {settings.get(name, 'not known to this camera')}; mend the rig file"
-                )
+            if name not in settings:
+                raise SettingsError(f"the phone's camera has no setting {name}; take it out of camera_settings in the rig file")
+            if not _agrees(settings[name], wanted):
+                raise SettingsError(f"{name} was set to {wanted} and is {settings[name]}; mend camera_settings in the rig file")
         about = {"cameramodel": self._hello["label"], "browser": self._hello["agent"], "mode": self._mode}
         packages = {name: version(name) for name in ("starlette", "uvicorn", "websockets")}
         self.facts = CameraFacts({**settings, **about}, flash_settable=True, versions=packages)
+        return found
 
     def _answer(self, say: str, request: str, until_s: float) -> dict[str, Any]:
         """Return the phone's answer to a request, passing over those to earlier ones."""
@@ -265,7 +272,7 @@ class _Failing:
             return
         self._line.hang_up()  # what it may still say must not be taken for the next answer
         if isinstance(error, CameraError):
-            raise CameraError(f"{self._name}: {error}") from error
+            raise type(error)(f"{self._name}: {error}") from error
 
 
 def _trigger(message: dict[str, Any], number: int, offset_s: float, at_s: float) -> Trigger:
@@ -300,6 +307,12 @@ def _check_jpeg(path: Path, content: bytes, number: int) -> None:
         read_gray(path, reduce=8)
     except PictureError as error:
         raise CameraError(f"photograph {number} does not decode; the take is lost") from error
+
+
+def _texts(told: Any) -> dict[str, str]:
+    if not isinstance(told, dict):
+        raise CameraError(f"{_NONSENSE} (its settings)")
+    return {str(name)[:40]: str(value)[:80] for name, value in told.items()}
 
 
 def _agrees(told: str | None, wanted: str) -> bool:
