@@ -219,6 +219,8 @@ class Switch:
             self._tell({"event": "fault", "error": fault})
 
     def _write(self, content: bytes) -> None:
+        if not self._port.is_open:
+            raise RelayError(self._fault)  # and let `tend` get it back in its own time
         time.sleep(max(0.0, self._written_s + self._board.min_gap_s - time.monotonic()))
         self._on_port(lambda: self._port.write(content))
         self._written_s = time.monotonic()
