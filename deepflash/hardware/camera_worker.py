@@ -37,7 +37,7 @@ from deepflash.hardware.camera_settings import SettingsLock, choices_of, find_wi
 CONNECT_LIMIT_S = 10.0
 CONNECT_AGAIN_S = 1.5  # the worker of a killed program may need a moment to let go of the camera
 READY_LIMIT_S = 30.0
-BUSY_LIMIT_S = 2.0  # how long a busy camera is asked again before the first shot
+BUSY_LIMIT_S = 0.5  # how long a busy camera is asked again before the first shot; the lamps are on meanwhile
 SLOWEST_LINK = 500_000  # bytes per second; slower transfers count as stalled
 COLLECT_LIMIT = 10  # times the quiet time, which is longer than it takes to store a photograph
 SURPLUS_S = 0.05  # no further file within this time after the last expected one
