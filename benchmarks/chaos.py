@@ -78,6 +78,11 @@ def late(run: "Run", rng: random.Random) -> None:
     order_fault(run.studio, Fault("camera", "late", skip=rng.randint(0, 1), value=rng.choice([0.04, 0.3, 0.7, 2.0, 4.0])))
 
 
+def dial_turned(run: "Run", rng: random.Random) -> None:
+    """Change the exposure time, before or within the take."""
+    order_fault(run.studio, Fault("camera", "drift", skip=rng.randint(0, 8), value=DRIFTED))
+
+
 def refused(run: "Run", rng: random.Random) -> None:
     """Drop the connection, and refuse the next ones."""
     order_fault(run.studio, Fault("camera", "dropped", skip=rng.randint(0, 1)))
@@ -136,7 +141,7 @@ FAULTS: dict[str, Apply] = {
     "event twice": camera("duplicate"),
     "end of capture not announced": camera("incomplete"),
     "button pressed": camera("pressed"),
-    "dial turned": camera("drift", value=DRIFTED),
+    "dial turned": dial_turned,
     "flash did not fire": lambda run, _rng: order_fault(run.studio, Fault("camera", "flash-off")),
     "two faults of the camera": twice,
     "relay board unplugged": relay("unplugged", 1.5),

@@ -116,6 +116,10 @@ class Tether:
             triggers.append(self._trigger())
             self._tell({"event": "triggered", "shot": number, **triggers[-1]})
         stored = self._collect(len(shots))
+        turned = self._lock.hold()
+        if turned:
+            name, found = next(iter(turned.items()))
+            raise ShootingError(f"{name} was changed to {found} while photographing; it has been set back, the take is lost")
         return {"files": [self._fetch_stored(photograph, folder, str(number)) for number, photograph in enumerate(stored)]}
 
     def fetch(self, paths: list[CardPath], folder: Path) -> dict[str, Any]:
