@@ -68,14 +68,14 @@ def emulated_studio(
     folder = folder.resolve()
     command = [*_module("camera_body"), "--folder", str(folder), *options]
     with studio_with_camera(folder, command) as rig:
-        yield replace(rig, check_faces=True)
+        yield replace(rig, check_scene=True)
 
 
 @contextmanager
 def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[Rig]:
     """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`.
 
-    The rig asks for no face in the photographs: whatever that camera sees, it need not be a person.
+    The rig leaves unchecked what the photographs show: whatever that camera sees, it need not be a person.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +88,32 @@ def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[
         running.callback(camera.end)
         relay_port, camera_port = board.address(), camera.address()
         try:
-            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
+            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_scene=False)
         except DeepflashError as error:
             if camera.has_failed:
                 raise HardwareError(camera.last_words()) from error
             raise
+
+
+@contextmanager
+def emulated_board(folder: Path, kind: str = "lcus") -> Iterator[Rig]:
+    """Start an emulated relay board alone; yield a rig that has no camera; end the board when the block ends.
+
+    Parameters
+    ----------
+    folder
+        Gets `lamps.jsonl` and `relay_board.err`, as in a whole studio.
+    kind
+        Of board, see `relay_codecs.KINDS`.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [*_module("relay_board"), "--board", kind, "--link", str(folder / "relay"), "--log", str(folder / "lamps.jsonl")]
+    board = _Device("relay board", command, folder / "relay_board.err")
+    try:
+        yield Rig(board.address(), "no camera", relay_board=kind, relay_channel=LAMP_CHANNEL)
+    finally:
+        board.end()
 
 
 class _Device:
