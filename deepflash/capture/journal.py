@@ -29,13 +29,17 @@ _READABLE_FORMATS = (1, JOURNAL_FORMAT)  # format 1 had neither steps nor log
 
 @dataclass(frozen=True)
 class Attempt:
-    """A take that was tried: `verdict` is `good`, `rejected` (by the checks) or `failed` (a device)."""
+    """A take that was tried: `verdict` is `good`, `rejected` (by the checks) or `failed` (a device).
+
+    `apparatus` says that a device or the clock was the cause: nobody needs to be asked before it is repeated.
+    """
 
     take: str
     pose: str
     verdict: str
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    apparatus: bool = False
 
 
 @dataclass(frozen=True)

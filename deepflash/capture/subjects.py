@@ -84,7 +84,8 @@ def _standing(raw: Path, folder: Path) -> Standing | None:
         return None
     except CaptureError:
         subject = Subject(folder.name)
-    finished, unfinished = 0, ()
+    finished = 0
+    unfinished: tuple[str, ...] = ()
     for path in sorted(folder.glob(f"*/{JOURNAL}")):
         try:
             journal = read_journal(path)
