@@ -49,7 +49,7 @@ class Rig:
         The guard switches lamps off that have been on for so long, whatever it is told.
     fetch_twice
         Whether each photograph is fetched twice and compared: a transfer may garble a file that still decodes.
-    check_scene
+    check_faces
         Whether what the photographs show is checked: a face in both, its motion, sharpness and light. For people.
     check_eyes
         Whether eyes are checked to be open, by 68 landmarks whose model is not for commercial products.
@@ -71,7 +71,7 @@ class Rig:
     tolerance_s: float = 0.05
     max_on_s: float = 30.0
     fetch_twice: bool = True
-    check_scene: bool = True
+    check_faces: bool = True
     check_eyes: bool = True
     camera_settings: dict[str, str] = field(default_factory=dict)
 

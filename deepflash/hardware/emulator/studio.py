@@ -68,7 +68,7 @@ def emulated_studio(
     folder = folder.resolve()
     command = [*_module("camera_body"), "--folder", str(folder), *options]
     with studio_with_camera(folder, command) as rig:
-        yield replace(rig, check_scene=True)
+        yield replace(rig, check_faces=True)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[
         running.callback(camera.end)
         relay_port, camera_port = board.address(), camera.address()
         try:
-            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_scene=False)
+            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
         except DeepflashError as error:
             if camera.has_failed:
                 raise HardwareError(camera.last_words()) from error
