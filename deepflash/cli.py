@@ -9,6 +9,8 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -162,10 +164,7 @@ def capture_session(
     from deepflash.hardware.rig import load_rig
     from deepflash.progress import shown
 
-    if emulate == (rig is not None):
-        raise click.UsageError(
-            "give --rig RIG.toml for a real studio (docs/rig.md shows one), or --emulate for the emulated one"
-        )
+    _need_rig_or_emulation(rig, emulate)
     ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
     with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
         result = hold_session(studio, raw, subject, _poses(poses), report=report, prompt=ask)
@@ -203,6 +202,89 @@ def _ask_for_pose(pose: str, take: int) -> None:
     click.echo(f"Pose: {pose}" + (f" (take {take})" if take > 1 else "") + ". Press Enter to shoot.", err=True)
     if not sys.stdin.readline():  # end of input: nobody is there to press anything
         raise click.Abort
+
+
+@capture_group.command("lamps")
+@click.argument("state", type=click.Choice(["on", "off"]))
+@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
+@click.option("--emulate", is_flag=True, help="Use an emulated relay board instead of a rig.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0), help="Seconds to hold them on. Default: the rig's max_on_s.")
+@json_option
+def capture_lamps(state: str, rig: Path | None, emulate: bool, for_s: float | None, as_json: bool) -> None:
+    """Switch the lamps on or off by hand.
+
+    On holds them on until Enter, Ctrl-C or the end of the time; they never stay on without this command.
+    """
+    from deepflash.capture.by_hand import lamps_off, lamps_on
+    from deepflash.hardware.rig import load_rig
+
+    _need_rig_or_emulation(rig, emulate)
+    with _board(load_rig(rig) if rig else None) as board:
+        if state == "on":
+            result = lamps_on(board, for_s, tell=_tell_lamps_on, stop=_enter_was_pressed)
+            sentence = f"The lamps were on for {result.held_s:.1f} s and are off again"
+        else:
+            result = lamps_off(board)
+            sentence = "The lamps are off" if result.confirmed else "The lamps were switched off (the board cannot say so)"
+        facts = {"state": state, "confirmed": result.confirmed, "held_s": round(result.held_s, 3)}
+        click.echo(json.dumps({**facts, "port": board.relay_port, "board": board.relay_board}) if as_json else sentence)
+
+
+def _need_rig_or_emulation(rig: Path | None, emulate: bool) -> None:
+    if emulate == (rig is not None):
+        raise click.UsageError(
+            "give --rig RIG.toml for a real studio (docs/rig.md shows one), or --emulate for the emulated one"
+        )
+
+
+@contextmanager
+def _board(rig: Any) -> Iterator[Any]:
+    """Yield the rig, or one with an emulated relay board alone."""
+    if rig is not None:
+        yield rig
+        return
+    import tempfile
+
+    from deepflash.hardware.emulator.studio import emulated_board
+
+    with tempfile.TemporaryDirectory() as folder, emulated_board(Path(folder)) as emulated:
+        yield emulated
+
+
+def _tell_lamps_on(switched: Any) -> None:
+    confirmed = "the board confirms it" if switched.confirmed else "the board cannot say so"
+    end = "; Enter switches them off" if sys.stdin.isatty() else ""
+    click.echo(f"The lamps are on ({confirmed}){end}.", err=True)
+
+
+def _enter_was_pressed() -> bool:
+    import select
+
+    return sys.stdin.isatty() and bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+@capture_group.command("devices")
+@json_option
+def capture_devices(as_json: bool) -> None:
+    """List the serial ports with the relay boards they may be, and the USB cameras, as a rig file names them."""
+    from deepflash.hardware.devices import find_devices
+
+    found = find_devices()
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    click.echo("Relay boards (relay_port, relay_board):")
+    for port in found.ports:
+        ids = f" [{port.vendor:04x}:{port.product:04x}]" if port.vendor is not None else ""
+        boards = f", may be {' or '.join(port.boards)}" if port.boards else ""
+        click.echo(f"  {port.lasting_name or port.path}  {port.description}{ids}{boards}")
+    if not found.ports:
+        click.echo("  none; plug the board in (a board on a network is named by its URL, see docs/rig.md)")
+    click.echo("Cameras (camera_port, camera_model):")
+    for camera in found.cameras:
+        click.echo(f"  {camera.port}  {camera.model}")
+    if not found.cameras:
+        click.echo(f"  {found.camera_fault or 'none; switch the camera on (one on a network, and a phone, are not listed)'}")
 
 
 @cli.group("align")
