@@ -143,7 +143,8 @@ class SerialPort:
         # RFC 2217 knows no limit for writing
         write_limit_s = None if device.startswith("rfc2217://") else _WRITE_LIMIT_S
         self._port = serial.serial_for_url(device, self._baud_rate, timeout=0, write_timeout=write_limit_s, exclusive=True)
-        self._facts = here or self._facts
+        if here is not None and here.vendor is not None:  # a built-in port is known by its name alone
+            self._facts = here
 
     def write(self, content: bytes) -> None:
         """Write some bytes and wait until the system has passed them on."""

@@ -63,28 +63,39 @@ def test_ports_are_listed_with_the_boards_that_they_may_be(plug: Plug) -> None:
     assert ports[1].boards == ()
 
 
-def test_a_port_that_came_back_under_another_name_is_opened_there(
-    plug: Plug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    opened: list[str] = []
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the devices that have been opened, in a system where opening always works."""
+    names: list[str] = []
 
     def open_url(url: str, *arguments: object, **options: object) -> SimpleNamespace:
-        opened.append(url)
+        names.append(url)
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr("deepflash.hardware.ports.serial.serial_for_url", open_url)
+    return names
+
+
+def test_a_port_that_came_back_under_another_name_is_opened_there(plug: Plug, opened: list[str]) -> None:
     port = SerialPort("/dev/ttyUSB0", 9600)
     plug(("/dev/ttyUSB0", 0x1A86, 0x7523, None, "1-1.2"))
     port.open()
-    port.close()
     plug(("/dev/ttyUSB0", 0x0403, 0x6001, "A100", "1-1.3"), ("/dev/ttyUSB3", 0x1A86, 0x7523, None, "1-1.2"))
     port.open()  # another device has taken the name meanwhile
-    port.close()
     plug(("/dev/ttyUSB0", 0x0403, 0x6001, "A100", "1-1.3"))
     with pytest.raises(FileNotFoundError):
         port.open()
 
     assert opened == ["/dev/ttyUSB0", "/dev/ttyUSB3"]
+
+
+def test_a_built_in_port_is_opened_again_by_its_name(plug: Plug, opened: list[str]) -> None:
+    port = SerialPort("/dev/ttyS0", 9600)
+    plug(("/dev/ttyS0", None, None, None, None))
+    port.open()
+    port.open()
+
+    assert opened == ["/dev/ttyS0", "/dev/ttyS0"]
 
 
 def test_libgphoto2s_virtual_camera_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

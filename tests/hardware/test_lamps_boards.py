@@ -21,6 +21,7 @@ from serial.rfc2217 import PortManager
 from deepflash.errors import RelayError
 from deepflash.hardware.emulator.faults import Fault, clear_faults, order_fault
 from deepflash.hardware.emulator.journal import read_journal
+from deepflash.hardware.lamp_switch import HOLD_S, Switch
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.relay import BOARDS
 from deepflash.hardware.rig import Rig
@@ -151,6 +152,21 @@ def test_the_board_itself_switches_off_when_guard_and_program_are_killed_togethe
     off = board.switchings()[-1]
     assert off["cause"] == "timer"
     assert off["at_s"] - killed_s < LIMIT_S
+
+
+def test_a_timer_that_ran_out_because_this_computer_was_held_up_is_told_of_until_the_next_off(start: Start) -> None:
+    board = start("waveshare")
+    told: list[dict[str, Any]] = []
+    switch = Switch(board.rig.relay_port, "waveshare", 1, told.append)
+    switch.open()
+    switch.set(True, "command")
+    time.sleep(HOLD_S + 0.2)
+    switch.tend()
+
+    assert [event["why"] for event in told if event["event"] == "switched"] == ["command", "refresh"]
+    assert "the relay board's timer switched the lamps off" in told[-2]["error"]
+    switch.off_for_good("end of test")
+    assert [event["error"] for event in told if event["event"] == "fault"][-1] == ""
 
 
 def test_a_board_that_did_not_obey_is_told_of_and_nothing_begins_until_it_is_mended(start: Start) -> None:
