@@ -287,6 +287,41 @@ def capture_devices(as_json: bool) -> None:
         click.echo(f"  {found.camera_fault or 'none; switch the camera on (one on a network, and a phone, are not listed)'}")
 
 
+@capture_group.command("phone")
+@click.option("--rig", type=_FILE, help="A rig.toml whose camera_port is a phone's; its camera_settings are tried too.")
+@click.option("--camera-port", default="phone:8765:torch", show_default=True, help="Without a rig: phone:PORT:torch or :flash.")
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds for the phone to come."
+)
+@json_option
+def capture_phone(rig: Path | None, camera_port: str, wait_s: float, as_json: bool) -> None:
+    """Say how to make a phone the camera, wait for it, and say what it offers.
+
+    The address stays the same on this computer; a page that is left open is there again for the next session.
+    """
+    from deepflash.hardware.phone import PhoneCamera, parse_phone_port, phone_address
+    from deepflash.hardware.rig import load_rig
+
+    studio = load_rig(rig) if rig else None
+    port, mode = parse_phone_port(studio.camera_port if studio else camera_port)
+    address = phone_address(f"phone:{port}:{mode}")
+    click.echo(
+        f"Connect the phone by USB, then:\n  adb reverse tcp:{port} tcp:{port}\n"
+        f"  adb shell am start -a android.intent.action.VIEW -d '{address}'\n"
+        f"or open {address} in its browser by hand. Then tap Start on the phone.",
+        err=True,
+    )
+    with PhoneCamera(port, mode, studio.camera_settings if studio else {}, patience_s=wait_s) as camera:
+        camera.make_ready()
+        settings = camera.facts.settings
+    if as_json:
+        click.echo(json.dumps({"address": address, **settings}))
+    else:
+        size = f"{settings.get('width', '?')} x {settings.get('height', '?')}"
+        doubt = settings["clock_doubt_ms"]
+        click.echo(f"The phone is ready: {settings['cameramodel']}, {size}, {mode} mode, its clock known to {doubt} ms")
+
+
 @cli.group("align")
 def align_group() -> None:
     """Register the studio photograph onto the flash photograph."""

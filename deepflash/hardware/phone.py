@@ -171,6 +171,7 @@ class PhoneCamera:
             if doubt_s is None or doubt_s > _DOUBT_S:
                 known = "not known" if doubt_s is None else f"known only to {doubt_s * 1000:.0f} ms"
                 raise CameraError(f"the phone's clock is {known}; use a cable, and close other programs")
+            self._note_doubt(doubt_s)
 
     def shoot(
         self,
@@ -208,7 +209,7 @@ class PhoneCamera:
                 on_trigger(number, trigger)
             photographs = self._photographs(series)
             files = _store(photographs, stamps_ms, series, folder)
-            self.facts = replace(self.facts, settings={**self.facts.settings, "clock_doubt_ms": f"{clock.doubt_s * 1000:.2f}"})
+            self._note_doubt(clock.doubt_s)
             return files
 
     def delete(self, files: Sequence[CardFile]) -> None:
@@ -233,6 +234,9 @@ class PhoneCamera:
         packages = {name: version(name) for name in ("starlette", "uvicorn", "websockets")}
         self.facts = CameraFacts({**settings, **about}, flash_settable=True, versions=packages)
         return found
+
+    def _note_doubt(self, doubt_s: float) -> None:
+        self.facts = replace(self.facts, settings={**self.facts.settings, "clock_doubt_ms": f"{doubt_s * 1000:.2f}"})
 
     def _answer(self, say: str, request: str, until_s: float) -> dict[str, Any]:
         """Return the phone's answer to a request, passing over those to earlier ones."""

@@ -305,13 +305,13 @@ def _application(port: int, token: str, line: PhoneLine) -> Starlette:
         try:
             uploaded = await _read_photograph(request)
         except ClientDisconnect as error:
-            line.complain(f"photograph {number} broke off on its way")
+            line.complain(f"photograph {number} broke off on its way; the take is lost")
             raise HTTPException(400, "it broke off") from error
         except ValueError as error:
-            line.complain(f"photograph {number} did not arrive: {error}")
+            line.complain(f"photograph {number} did not arrive: {error}; the take is lost")
             raise HTTPException(400, str(error)) from error
         if not line.put(series, number, uploaded):
-            line.complain(f"photograph {number} came twice")
+            line.complain(f"photograph {number} came twice; the take is lost")
             raise HTTPException(409, "this photograph is here already")
         return Response(status_code=204, headers=_HEADERS)
 
