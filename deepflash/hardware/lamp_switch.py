@@ -17,7 +17,7 @@ _REOPEN_EVERY_S = 0.2
 _ANSWER_LIMIT_S = 0.3
 _LISTEN_EVERY_S = 0.004
 _WATCH_EVERY_S = 1.0  # how often a board that needs nothing is looked at
-_INSIST_EVERY_S = 0.25
+_INSIST_EVERY_S = 0.1
 _LAST_LOOK_S = 1.0
 _NEVER = float("inf")
 
@@ -187,6 +187,7 @@ class Switch:
         self._misses += 1
         self._look_at_s = now_s
         if self._misses < 2:
+            self._insists = self._has_answered and self.on_since_s is None  # it may have been deaf to the off as well
             return
         if self._has_answered:
             self._doubt(f"the relay board on {self._name} does not answer; check its cable and power: the lamps may be on")
