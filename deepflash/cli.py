@@ -133,23 +133,44 @@ def capture_group() -> None:
     """Photograph pairs: studio lamps, then the flash."""
 
 
+poses_option = click.option(
+    "--poses",
+    default="3",
+    show_default=True,
+    help="How many of the standard poses, their names (frontal,left,smile), or a pose list (.toml).",
+)
+mirror_option = click.option(
+    "--mirror", type=_FOLDER, help="A second tree, on another disk, for a verified copy of every pair."
+)
+raw_option = click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the emulated sitter's motion and the sensor's noise."
+)
+
+
 @capture_group.command("session")
 @click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
-@click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
-@click.option("--poses", default="3", show_default=True, help="How many of the standard poses, or names: frontal,left,smile.")
+@click.option("--consent", help="Where the person's signed consent is filed, such as a form's number.")
+@raw_option
+@mirror_option
+@poses_option
 @click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
 @click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
+@click.option("--daemon", help="Address of a running daemon, as it printed it. Default: this rig's daemon, or a private one.")
 @click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
 @sitters_option
 @size_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the emulated sitter's motion and the sensor's noise.")
+@seed_option
 @json_option
 def capture_session(
     subject: str,
+    consent: str | None,
     raw: Path,
+    mirror: Path | None,
     poses: str,
     rig: Path | None,
     emulate: bool,
+    daemon: str | None,
     prompt: bool | None,
     sitters: Path | None,
     size: tuple[int, int],
@@ -158,33 +179,148 @@ def capture_session(
 ) -> ExitCode:
     """Hold a sitting of one subject: prompts, shots, instant verdicts, retakes.
 
-    A sitting that was interrupted goes on when the same command is given again.
+    A sitting that was interrupted goes on when the same command is given again. The rig is used through its
+    daemon (see `capture daemon`); if none runs, a private one does while this command lasts.
     """
-    from deepflash.capture.session import hold_session
-    from deepflash.hardware.rig import load_rig
+    from deepflash.capture.terminal import hold_session_at
     from deepflash.progress import shown
 
+    if daemon is None:
+        _need_rig_or_emulation(rig, emulate)
+    plan = _poses(poses)
+    names = [pose.name for pose in plan]
+    ask = _ask_for_shot if (prompt if prompt is not None else not emulate) else None
+    studio = None if daemon else _studio(rig, raw, mirror, plan, sitters, size, seed, retakes=0)
+    with _daemon(daemon, studio, rig) as address, shown("capture") as report:
+        session = hold_session_at(address, subject, names, consent=consent, report=report, ask=ask)
+    return _print_session(session, as_json)
+
+
+@capture_group.command("daemon")
+@raw_option
+@mirror_option
+@poses_option
+@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
+@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
+)
+@click.option(
+    "--retakes",
+    type=click.IntRange(0, 10),
+    default=2,
+    show_default=True,
+    help="How often a take is repeated at once whose times were off or in which a device failed.",
+)
+@sitters_option
+@size_option
+@seed_option
+@json_option
+def capture_daemon(
+    raw: Path,
+    mirror: Path | None,
+    poses: str,
+    rig: Path | None,
+    emulate: bool,
+    port: int,
+    retakes: int,
+    sitters: Path | None,
+    size: tuple[int, int],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Own the rig, and serve the console page and a JSON API to this computer, until Ctrl-C.
+
+    Open the printed address in a browser; what follows its # lets you in. The API is described at /api/openapi.json.
+    """
+    import signal
+    import threading
+
+    from deepflash.capture.daemon import running_daemon
+    from deepflash.capture.desk import Desk
+    from deepflash.capture.whereabouts import announced, name_of
+    from deepflash.hardware.rig import load_rig
+
     _need_rig_or_emulation(rig, emulate)
-    ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
-    with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
-        result = hold_session(studio, raw, subject, _poses(poses), report=report, prompt=ask)
-    retakes = f", {result.retakes} retaken" if result.retakes else ""
-    missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
+    studio = _studio(rig, raw, mirror, _poses(poses), sitters, size, seed, retakes=retakes)
+    over = threading.Event()
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, lambda *_: over.set())
+    name = name_of(load_rig(rig) if rig else None, raw)
+    with Desk(studio) as desk, running_daemon(desk, port=port) as address, announced(name, address):
+        sentence = (
+            f"The console is at {address.url}\nIt answers to this computer only. Ctrl-C ends the daemon; the lamps go off."
+        )
+        click.echo(json.dumps({"url": address.url, "port": address.port, "token": address.token}) if as_json else sentence)
+        over.wait()
+
+
+def _print_session(session: dict[str, Any], as_json: bool) -> ExitCode:
+    """Print how a session stands, as the API described it."""
+    pairs, missing = session["pairs"], session["missing"]
+    retaken = sum(take["verdict"] != "good" for take in session["takes"])
     if as_json:
-        pairs = [{"id": pair.id, "pose": pair.pose, "folder": str(pair.flash.parent)} for pair in result.pairs]
-        facts = {"subject": result.subject, "session": result.session, "finish": result.finish, "pairs": pairs}
-        click.echo(json.dumps({**facts, "retakes": result.retakes, "missing": result.missing, "orphans": result.orphans}))
+        names = ("subject", "session", "finish", "missing", "orphans")
+        shown = [{name: pair[name] for name in ("id", "pose", "folder")} for pair in pairs]
+        click.echo(json.dumps({**{name: session[name] for name in names}, "pairs": shown, "retakes": retaken}))
     else:
-        click.echo(f"{result.subject}, session {result.session}: {len(result.pairs)} pairs saved{retakes}{missing}")
-    if not result.missing:
+        rest = (f", {retaken} retaken" if retaken else "") + (f"; missing: {', '.join(missing)}" if missing else "")
+        click.echo(f"{session['subject']}, session {session['session']}: {len(pairs)} pairs saved{rest}")
+        if session["finish"] is None:
+            click.echo("The session is not finished; the same command goes on with it.", err=True)
+    if not missing:
         return ExitCode.OK
-    return ExitCode.SET_ASIDE if result.pairs else ExitCode.FAILURE
+    return ExitCode.SET_ASIDE if pairs else ExitCode.FAILURE
 
 
-def _poses(text: str) -> tuple[str, ...]:
+def _poses(text: str) -> Any:
+    from deepflash.capture.poses import load_poses, named_poses
     from deepflash.capture.session import first_poses
 
-    return first_poses(int(text)) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
+    if text.endswith(".toml"):
+        return load_poses(Path(text))
+    return named_poses(first_poses(int(text)) if text.isdecimal() else tuple(name.strip() for name in text.split(",")))
+
+
+def _studio(
+    rig_file: Path | None,
+    raw: Path,
+    mirror: Path | None,
+    poses: Any,
+    sitters: Path | None,
+    size: tuple[int, int],
+    seed: int,
+    *,
+    retakes: int,
+) -> Any:
+    from deepflash.capture.desk import Studio
+    from deepflash.hardware.rig import load_rig
+
+    rig = load_rig(rig_file) if rig_file else None
+    return Studio(
+        lambda subject: _rig(rig, raw, subject, sitters, size, seed), rig is None, raw, poses, mirror=mirror, retakes=retakes
+    )
+
+
+@contextmanager
+def _daemon(url: str | None, studio: Any, rig_file: Path | None) -> Iterator[Any]:
+    """Yield the address of the daemon that was named, or that has the rig, or of a private one."""
+    from deepflash.capture.daemon import running_daemon
+    from deepflash.capture.desk import Desk
+    from deepflash.capture.terminal import is_alive, read_address
+    from deepflash.capture.whereabouts import find_daemon, name_of
+    from deepflash.hardware.rig import load_rig
+
+    if url is not None:
+        yield read_address(url)
+        return
+    found = find_daemon(name_of(load_rig(rig_file) if rig_file else None, studio.raw))
+    if found is not None and is_alive(found):
+        click.echo(f"The rig's daemon at port {found.port} holds the session, in its own raw tree.", err=True)
+        yield found
+        return
+    with Desk(studio) as desk, running_daemon(desk) as address:
+        yield address
 
 
 def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
@@ -198,10 +334,16 @@ def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[in
     return emulated_studio(emulator_folder(raw) / subject, SitterChoice(subject, sitters), size=size, seed=seed)
 
 
-def _ask_for_pose(pose: str, take: int) -> None:
-    click.echo(f"Pose: {pose}" + (f" (take {take})" if take > 1 else "") + ". Press Enter to shoot.", err=True)
-    if not sys.stdin.readline():  # end of input: nobody is there to press anything
-        raise click.Abort
+def _ask_for_shot(prompt: str, take: int) -> str:
+    """Ask the operator what to do; the end of the input interrupts, because nobody is there to press anything."""
+    again = f" (take {take})" if take > 1 else ""
+    click.echo(f"{prompt}{again}. Enter shoots; r retake, s skip, u undo, q quit.", err=True)
+    keys = {"": "shoot", "r": "retake", "s": "skip", "u": "undo", "q": "quit"}
+    while line := sys.stdin.readline():
+        if line.strip().lower() in keys:
+            return keys[line.strip().lower()]
+        click.echo("Enter, r, s, u or q.", err=True)
+    raise click.Abort
 
 
 @capture_group.command("lamps")

@@ -248,16 +248,23 @@ class Desk:
         else:
             self._close_devices()
             try:
-                rig = self._devices.enter_context(self.studio.open_rig(subject))
-                lamps = self._devices.enter_context(Lamps(rig))
-                camera = self._devices.enter_context(open_camera(rig))
+                self._open_devices(subject)
             except BaseException:
                 self._close_devices()
                 raise
-            with self._changed:
-                self._rig, self._lamps, self._camera = rig, lamps, camera
             self._opened_for = wanted
+        if self._camera is not None:
+            self._camera.make_ready()  # so that the first shot need not wait for it
         self._say("info", "The rig is ready.")
+
+    def _open_devices(self, subject: str) -> None:
+        rig = self._devices.enter_context(self.studio.open_rig(subject))
+        lamps = self._devices.enter_context(Lamps(rig))
+        with self._changed:
+            self._rig, self._lamps = rig, lamps  # shown already while the camera is waited for
+        camera = self._devices.enter_context(open_camera(rig))
+        with self._changed:
+            self._camera = camera
 
     def _start(self, subject: str, poses: Sequence[str] | None = None) -> None:
         """Open a subject's sitting: the unfinished one of that plan, or a new one."""
