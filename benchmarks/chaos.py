@@ -209,7 +209,7 @@ class Run:
             )
             for first in range(0, self.pairs, POSES_IN_SESSION):
                 poses = [f"p{pose:04d}" for pose in range(first, min(self.pairs, first + POSES_IN_SESSION))]
-                while not self._hold_once(rig, f"S{self.number:03d}", poses):
+                while not self._hold_once(rig, f"S{self.number:03d}", poses) and not self._is_finished(poses):
                     pass
             self.judge = judge(self.raw, self.studio, self.told, rig)
 
@@ -283,6 +283,11 @@ class Run:
             self._timers.clear()
             self.free_disk()
         return finished
+
+    def _is_finished(self, poses: list[str]) -> bool:
+        """Tell whether a session was killed after its end, and before it could say so."""
+        journals = (json.loads(path.read_text()) for path in self.raw.glob("*/*/session.json"))
+        return any(journal["poses"] == poses and journal["finish"] for journal in journals)
 
     def _hear(self, message: dict[str, Any], session: subprocess.Popen[bytes]) -> bool:
         if "prompt" in message:

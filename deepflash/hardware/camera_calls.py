@@ -5,15 +5,21 @@ signal makes the select() inside return. Error codes of libgphoto2 cannot be tru
 asking again, unknown parameters mean that the camera lacks something, all else that the connection is suspect.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import gphoto2 as gp
 
+from deepflash.files import write_durably
+
 CALL_LIMIT_S = 5.0
+
+_ALWAYS_ASK = "ptp2=cachetime=0"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +59,22 @@ def within(limit_s: float, what: str, call: Callable[P, R], *arguments: P.args, 
         took_s = time.monotonic() - start_s
         reason = f"no answer within {limit_s:.0f} s" if took_s >= limit_s else str(error)
         raise ShootingError(f"the camera failed when {what} ({reason})") from error
+
+
+def forbid_stale_settings() -> None:
+    """Have libgphoto2 ask the camera whenever a setting is read, instead of remembering it for 2 s.
+
+    It can be told so only by its own settings file. The user's stays as it is: a copy of our own is used, with the
+    identity by which a paired camera knows this machine. Call this before anything else of libgphoto2.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    users, ours = (folder / ".gphoto" / "settings" for folder in (Path.home(), state / "deepflash" / "camera"))
+    with suppress(OSError, UnicodeDecodeError):  # without it, a turned dial is noticed at the next take
+        source = next((path for path in (ours, users) if path.exists()), None)
+        lines = source.read_text(encoding="utf-8").splitlines() if source else []
+        if _ALWAYS_ASK not in lines or source == users:
+            write_durably(ours, "\n".join([*(line for line in lines if line != _ALWAYS_ASK), _ALWAYS_ASK]) + "\n")
+        os.environ["HOME"] = str(ours.parent.parent)
 
 
 @contextmanager

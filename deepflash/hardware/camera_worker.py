@@ -31,7 +31,7 @@ from typing import Any
 import gphoto2 as gp
 
 from deepflash.hardware.camera import Options, Shot
-from deepflash.hardware.camera_calls import CALL_LIMIT_S, BusyError, CardFullError, ShootingError, within
+from deepflash.hardware.camera_calls import CALL_LIMIT_S, BusyError, CardFullError, ShootingError, forbid_stale_settings, within
 from deepflash.hardware.camera_settings import SettingsLock, choices_of, find_widget, read_setting
 
 CONNECT_LIMIT_S = 10.0
@@ -278,6 +278,7 @@ class Tether:
 
 def main(arguments: list[str]) -> int:
     """Serve until the input ends; return the exit status."""
+    forbid_stale_settings()
     signal.signal(signal.SIGALRM, lambda *_: None)  # its arrival alone interrupts the call
     tell = _private_output()
     port, model, options = arguments
