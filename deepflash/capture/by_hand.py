@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from deepflash.errors import RelayError
 from deepflash.hardware.lamps import Lamps
-from deepflash.hardware.relay import find_board
 from deepflash.hardware.rig import Rig
 
 _CONFIRM_LIMIT_S = 2.0
@@ -42,7 +41,7 @@ def lamps_off(rig: Rig) -> Switched:
     """
     with Lamps(rig) as lamps:
         lamps.wait_until_ready()
-        return Switched(False, _is_confirmed(rig, lamps, on=False))
+        return Switched(False, _is_confirmed(lamps, on=False))
 
 
 def lamps_on(
@@ -70,7 +69,7 @@ def lamps_on(
         lamps.wait_until_ready()
         on_s = lamps.on()
         until_s = on_s + min(rig.max_on_s, duration_s if duration_s is not None else rig.max_on_s)
-        confirmed = _is_confirmed(rig, lamps, on=True)
+        confirmed = _is_confirmed(lamps, on=True)
         tell(Switched(True, confirmed))
         while time.monotonic() < until_s and not stop():
             _refuse_fault(lamps)
@@ -78,10 +77,8 @@ def lamps_on(
         return Switched(True, confirmed, lamps.off() - on_s)
 
 
-def _is_confirmed(rig: Rig, lamps: Lamps, *, on: bool) -> bool:
+def _is_confirmed(lamps: Lamps, *, on: bool) -> bool:
     """Wait for the board's word, where it has one."""
-    if find_board(rig.relay_board).read_back is None:
-        return False
     seen = lamps.wait_until_seen(on, _CONFIRM_LIMIT_S)
     _refuse_fault(lamps)
     return seen is on

@@ -29,8 +29,9 @@ class Switch:
     """The one place that writes to the board.
 
     After a switching the board is asked for its state, if it can tell. An off that it does not confirm is insisted
-    on until it does. Events: `switched` for every write of a command, `seen` for every answer, `fault` when something
-    is wrong with the board or its port, and again, empty, when it is mended.
+    on until it does. Events: `switched` for every write of a command; `seen` for every answer, with None once for a
+    board that gives none; `fault` when something is wrong with the board or its port, and again, empty, when it is
+    mended.
 
     Where the board has a timer, lamps are switched on for `HOLD_S` only, and again every `REFRESH_EVERY_S`: they go
     off also if this process is killed together with everything else.
@@ -69,6 +70,8 @@ class Switch:
             if it is missing, not allowed, not a serial port, or in use.
         """
         self._port.open_within(_OPEN_LIMIT_S)
+        if not self._can_answer:
+            self._tell({"event": "seen", "on": None, "at_s": time.monotonic()})
 
     def set(self, on: bool, why: str) -> float:
         """Switch; return the CLOCK_MONOTONIC time at which the command had been written.
@@ -193,6 +196,7 @@ class Switch:
             self._doubt(f"the relay board on {self._name} does not answer; check its cable and power: the lamps may be on")
         else:
             self._can_answer = False
+            self._tell({"event": "seen", "on": None, "at_s": now_s})
             self._set_fault("")
 
     def _judge(self, state: bool, now_s: float) -> None:

@@ -81,6 +81,7 @@ class Lamps:
         self._board_fault = ""
         self._seen_on: bool | None = None
         self._seen_s = -1.0
+        self._can_see: bool | None = None  # None until the board has answered, or has not
         self._heard_s = time.monotonic()
         self._guard: Child | None = None
         self._closing = False
@@ -148,7 +149,7 @@ class Lamps:
         """
         with self._changed:
             since_s = self._switchings[-1].at_s if self._switchings else 0.0
-            self._changed.wait_for(lambda: self._seen_on == on and self._seen_s >= since_s, limit_s)
+            self._changed.wait_for(lambda: self._can_see is False or (self._seen_on == on and self._seen_s >= since_s), limit_s)
             return self._seen_on if self._seen_s >= since_s else None
 
     def wait_until_ready(self, limit_s: float = 5.0) -> None:
@@ -162,16 +163,20 @@ class Lamps:
         until_s = time.monotonic() + limit_s
         while True:
             try:
-                self._ask("off")
+                off_s = self._ask("off")
                 break
             except RelayError:
                 if time.monotonic() > until_s:
                     raise
                 time.sleep(_BEAT_EVERY_S)
         with self._changed:
-            self._changed.wait_for(lambda: not self._board_fault, max(0.0, until_s - time.monotonic()))
-            if self._board_fault:
-                raise RelayError(self._board_fault)
+            if not self._changed.wait_for(lambda: self._is_surely_off(off_s), max(0.0, until_s - time.monotonic())):
+                raise RelayError(self._board_fault or self._fault or "the relay board has not confirmed that the lamps are off")
+
+    def _is_surely_off(self, since_s: float) -> bool:
+        """Whether the board has said so, or cannot say anything, and nothing is wrong with it."""
+        is_seen = self._can_see is False or (self._seen_on is False and self._seen_s >= since_s)
+        return is_seen and not self._board_fault
 
     def switchings(self, since_s: float) -> list[Switching]:
         """Return what the guard has written to the board since `since_s` on CLOCK_MONOTONIC."""
@@ -234,6 +239,7 @@ class Lamps:
                 self._switchings.append(Switching(message["at_s"], message["on"], message["why"], message["bytes"]))
             elif message["event"] == "seen":
                 self._seen_on, self._seen_s = message["on"], message["at_s"]
+                self._can_see = self._seen_on is not None
             elif message["event"] == "fault":
                 self._board_fault = message["error"]
             self._changed.notify_all()
@@ -255,7 +261,7 @@ class Lamps:
     def _await_ready(self, guard: Child) -> None:
         until_s = time.monotonic() + _START_LIMIT_S
         with self._changed:
-            self._board_fault, self._seen_on = "", None
+            self._board_fault, self._seen_on, self._can_see = "", None, None
         while True:
             message = guard.receive(until_s)
             if message["event"] == "ready":
