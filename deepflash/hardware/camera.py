@@ -62,11 +62,21 @@ class CardFile:
 
 @dataclass(frozen=True)
 class CameraFacts:
-    """What a camera says of itself when it is connected."""
+    """What a camera says of itself when it is connected.
+
+    Attributes
+    ----------
+    card_free_bytes
+        Room on its card; None where it does not say.
+    clock_ahead_s
+        By how much its clock is ahead of this computer's; None where it does not say.
+    """
 
     settings: dict[str, str] = field(default_factory=dict)
     flash_settable: bool = False
     versions: dict[str, str] = field(default_factory=dict)
+    card_free_bytes: int | None = None
+    clock_ahead_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,8 @@ class Camera:
             raise CameraError(f"camera {self._port}: {error}; end other programs") from error
         found = self._answer(time.monotonic() + _CONNECT_LIMIT_S, "connecting")
         versions = {name: found[name] for name in ("libgphoto2", "python-gphoto2")}
-        self.facts = CameraFacts(found["settings"], found["flash_settable"], versions)
+        ahead_s = float(found["clock"]) - time.time() if (found["clock"] or "").isdigit() else None
+        self.facts = CameraFacts(found["settings"], found["flash_settable"], versions, found["card_free_bytes"], ahead_s)
         card = {(folder, name) for folder, name in found["card"]}
         if self._known is not None:
             self.orphans += sorted(card - self._known)

@@ -80,6 +80,8 @@ class Tether:
             "settings": settings,
             "flash_settable": self._flash_widget is not None,
             "card": sorted(self._seen),
+            "card_free_bytes": self._card_free_bytes(),
+            "clock": read_setting(self._camera, "datetime"),
             "libgphoto2": gp.gp_library_version(gp.GP_VERSION_SHORT)[0],
             "python-gphoto2": gp.__version__,
         }
@@ -220,12 +222,16 @@ class Tether:
         return kind, (data.folder, data.name) if kind == gp.GP_EVENT_FILE_ADDED else None
 
     def _card_is_full(self) -> bool:
+        free_bytes = self._card_free_bytes()
+        return free_bytes is not None and free_bytes < _CARD_FULL_KB * 1024
+
+    def _card_free_bytes(self) -> int | None:
         try:
             storages = within(CALL_LIMIT_S, "asking for free space", self._camera.get_storageinfo)
         except ShootingError:  # a camera that fails altogether has another fault than a full card
-            return False
+            return None
         told = [storage.freekbytes for storage in storages if storage.fields & gp.GP_STORAGEINFO_FREESPACEKBYTES]
-        return bool(told) and max(told) < _CARD_FULL_KB
+        return max(told) * 1024 if told else None
 
     def _fetch_stored(self, photograph: "_Stored", folder: Path, stem: str) -> dict[str, Any]:
         """Fetch a photograph and what belongs to it; the JPEG must be whole."""
