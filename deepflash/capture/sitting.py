@@ -201,7 +201,6 @@ class Sitting:
         """Photograph the pose of the last take again. The pair that it had stays until there is a better one."""
         if not self._journal.attempts:
             raise CaptureError("there is no take yet to repeat; shoot one first")
-        self._pose_to_shoot()
         self.go_to(self._journal.attempts[-1].pose)
         return self.shoot()
 
