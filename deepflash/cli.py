@@ -429,12 +429,109 @@ def capture_devices(as_json: bool) -> None:
         click.echo(f"  {found.camera_fault or 'none; switch the camera on (one on a network, and a phone, are not listed)'}")
 
 
+@capture_group.command("calibrate")
+@click.option("--rig", type=_FILE, help="The studio's rig.toml; the measured times are written into it after asking.")
+@click.option("--emulate", is_flag=True, help="Measure the emulated studio instead of a rig; nothing is written.")
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0.0005, 0.2),
+    default=0.01,
+    show_default=True,
+    help="How much of the lamps' full light may be left when the flash fires.",
+)
+@click.option("--plot", type=_FILE, default="calibration.png", show_default=True, help="PNG to draw the curve into.")
+@click.option("--yes", is_flag=True, help="Write the rig file without asking.")
+@json_option
+def capture_calibrate(rig: Path | None, emulate: bool, fraction: float, plot: Path, yes: bool, as_json: bool) -> ExitCode:
+    """Measure in photographs how long the lamps glow and how late the shutter opens, and set the rig's times by it.
+
+    Takes about a minute. Point the camera at something bright that stays still, such as a white sheet; set its exposure
+    by hand, and let no other light change. A doubtful measurement is told, drawn and not written; exit code 3.
+    """
+    from deepflash.capture.calibration import calibrate, save_plot, update_rig_file
+    from deepflash.hardware.rig import load_rig
+    from deepflash.progress import shown
+
+    _need_rig_or_emulation(rig, emulate)
+    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio, shown("calibrate") as report:
+        found = calibrate(studio, fraction=fraction, report=report)
+    save_plot(found, plot)
+    written = False
+    if rig and found.confident:
+        _tell_calibration(found, plot, to_stderr=True)
+        written = yes or (not as_json and click.confirm(f"Write this into {rig}?", err=True))
+        if written:
+            update_rig_file(rig, found.changes)
+    if as_json:
+        click.echo(json.dumps({**found.as_dict(), "plot": str(plot), "written": written}))
+    elif written:
+        click.echo(f"{rig} was changed")
+    elif not (rig and found.confident):
+        _tell_calibration(found, plot)
+    return ExitCode.OK if found.confident else ExitCode.SET_ASIDE
+
+
+def _tell_calibration(found: Any, plot: Path, *, to_stderr: bool = False) -> None:
+    def with_error(value_s: float, error_s: float) -> str:
+        return f"{value_s * 1000:.1f} +/- {2 * error_s * 1000:.1f} ms"
+
+    click.echo(
+        f"settle_s: {with_error(found.settle_s, found.settle_error_s)} to {found.fraction:.1%} of full light", err=to_stderr
+    )
+    click.echo(f"camera_lag_s: {with_error(found.lag_s, found.lag_error_s)}; the curve: {plot}", err=to_stderr)
+    for doubt in found.doubts:
+        click.echo(f"doubtful: {doubt}", err=to_stderr)
+
+
+@contextmanager
+def _rig_or_small_studio(rig: Any) -> Iterator[Any]:
+    """Yield the rig, or an emulated studio whose pictures are small: their light is all that is asked of them."""
+    if rig is not None:
+        yield rig
+        return
+    import tempfile
+
+    from deepflash.hardware.emulator.sitters import SitterChoice
+    from deepflash.hardware.emulator.studio import emulated_studio
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        emulated_studio(Path(folder) / "studio", SitterChoice("S000"), size=(390, 520)) as emulated,
+    ):
+        yield emulated
+
+
+@capture_group.command("doctor")
+@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
+@click.option("--emulate", is_flag=True, help="Examine an emulated studio instead of a rig.")
+@raw_option
+@json_option
+def capture_doctor(rig: Path | None, emulate: bool, raw: Path, as_json: bool) -> ExitCode:
+    """Say what is wrong before the subject sits down, and how to mend it: ports, lamps, camera, battery, space, clock.
+
+    Switches the lamps off; takes no photograph. Exit code 0: a sitting can be held; 1: it cannot.
+    """
+    from deepflash.capture.doctor import examine
+    from deepflash.hardware.rig import load_rig
+
+    _need_rig_or_emulation(rig, emulate)
+    findings = []
+    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio:
+        for finding in examine(studio, raw):
+            findings.append(finding)
+            if not as_json:
+                mend = f"\n{'':9}{finding.mend}" if finding.mend else ""
+                click.echo(f"{finding.state:8} {finding.what}: {finding.sentence}{mend}")
+    sound = all(finding.state != "fault" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"sound": sound, "findings": [asdict(finding) for finding in findings]}))
+    return ExitCode.OK if sound else ExitCode.FAILURE
+
+
 @capture_group.command("phone")
 @click.option("--rig", type=_FILE, help="A rig.toml whose camera_port is a phone's; its camera_settings are tried too.")
 @click.option("--camera-port", default="phone:8765:torch", show_default=True, help="Without a rig: phone:PORT:torch or :flash.")
-@click.option(
-    "--wait", "wait_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds for the phone to come."
-)
+@click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="For the phone, in s.")
 @json_option
 def capture_phone(rig: Path | None, camera_port: str, wait_s: float, as_json: bool) -> None:
     """Say how to make a phone the camera, wait for it, and say what it offers.
