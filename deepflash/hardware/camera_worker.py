@@ -40,7 +40,7 @@ READY_LIMIT_S = 30.0
 BUSY_LIMIT_S = 0.5  # how long a busy camera is asked again before the first shot; the lamps are on meanwhile
 SLOWEST_LINK = 500_000  # bytes per second; slower transfers count as stalled
 COLLECT_LIMIT = 10  # times the quiet time, which is longer than it takes to store a photograph
-SURPLUS_S = 0.05  # no further file within this time after the last expected one
+SURPLUS = 0.5  # of the quiet time after the last trigger: so long no photograph too many may come
 
 _SPIN_S = 0.002
 _SETTINGS = (
@@ -117,12 +117,30 @@ class Tether:
             _sleep_until(first_s + shot.offset_s)
             triggers.append(self._trigger())
             self._tell({"event": "triggered", "shot": number, **triggers[-1]})
-        stored = self._collect(len(shots))
+        return {"files": self._gather(len(shots), folder, triggers[-1]["before_s"] + SURPLUS * self._quiet_s)}
+
+    def _gather(self, count: int, folder: Path, until_s: float) -> list[dict[str, Any]]:
+        """Fetch what was photographed: the JPEGs as soon as they are there, then what is beside them.
+
+        Until `until_s` there must come no more: a photograph too many, of somebody at the shutter button, may have been
+        announced before that of the last trigger, and so have been taken for it.
+        """
+        found: dict[str, _Stored] = {}
+        self._collect(found, count, lambda: len(found) == count and all(photograph.jpeg for photograph in found.values()))
+        files = {stem: self._fetch_jpeg(photograph, folder / f"{n}.jpg") for n, (stem, photograph) in enumerate(found.items())}
+        self._collect(found, count, lambda: time.monotonic() >= until_s and self._is_complete(list(found.values())))
+        self._check_order(list(found.values()))
+        for number, (stem, photograph) in enumerate(found.items()):
+            others = [self._fetch(other, folder / f"{number}{_suffix(other)}") for other in photograph.beside]
+            files[stem]["beside"] = others
+        self._refuse_turned_dials()
+        return list(files.values())
+
+    def _refuse_turned_dials(self) -> None:
         turned = self._lock.hold()
         if turned:
             name, found = next(iter(turned.items()))
             raise ShootingError(f"{name} was changed to {found} while photographing; it has been set back, the take is lost")
-        return {"files": [self._fetch_stored(photograph, folder, str(number)) for number, photograph in enumerate(stored)]}
 
     def fetch(self, paths: list[CardPath], folder: Path) -> dict[str, Any]:
         """Fetch files as they are, whole or not, into `folder`."""
@@ -180,39 +198,30 @@ class Tether:
                 strays.append(path)
         raise ShootingError("the camera does not stop sending events; switch it off and on")
 
-    def _collect(self, count: int) -> list["_Stored"]:
-        """Wait for as many photographs as were triggered, and a little longer: there must be no more."""
+    def _collect(self, found: dict[str, "_Stored"], count: int, is_enough: Callable[[], bool]) -> None:
+        """Enter what the camera announces into `found`, by name without ending, until it is enough."""
         limit_s = max(1.0, COLLECT_LIMIT * self._quiet_s)
         until_s = time.monotonic() + limit_s
-        quiet_until_s = float("inf")
-        found: dict[str, _Stored] = {}
-        while time.monotonic() < quiet_until_s:
+        while not is_enough():
             kind, path = self._next_event()
             if path is not None and path not in self._seen:  # a camera may announce a file twice
                 self._seen.add(path)
                 found.setdefault(_stem(path), _Stored()).add(path)
-                quiet_until_s = float("inf")
             elif kind == gp.GP_EVENT_TIMEOUT:
                 time.sleep(0.001)  # over PTP/IP the event call returns after 1 ms, whatever it is told
             if len(found) > count:
                 raise ShootingError(f"the camera announced a photograph too many ({list(found)[-1]}); do not press it")
-            if quiet_until_s == float("inf") and self._is_complete(list(found.values()), count):
-                quiet_until_s = time.monotonic() + SURPLUS_S
-            elif time.monotonic() > until_s and quiet_until_s == float("inf"):
+            if time.monotonic() > until_s:
                 raise ShootingError(_missing(list(found.values()), count, limit_s))
-        return self._in_order(list(found.values()))
 
-    def _is_complete(self, found: list["_Stored"], count: int) -> bool:
+    def _is_complete(self, found: list["_Stored"]) -> bool:
         with_raw = [bool(photograph.beside) for photograph in found]
-        if len(found) < count or not all(photograph.jpeg for photograph in found):
-            return False
         return all(with_raw) or not (any(with_raw) or self._expects_raw)
 
-    def _in_order(self, found: list["_Stored"]) -> list["_Stored"]:
+    def _check_order(self, found: list["_Stored"]) -> None:
         self._expects_raw = any(photograph.beside for photograph in found)
         if found != sorted(found, key=lambda photograph: photograph.jpeg or ("", "")):
             raise ShootingError("the camera announced the photographs in another order than their names; the take is lost")
-        return found
 
     def _next_event(self) -> tuple[int, CardPath | None]:
         _leave_if_orphaned()
@@ -233,12 +242,10 @@ class Tether:
         told = [storage.freekbytes for storage in storages if storage.fields & gp.GP_STORAGEINFO_FREESPACEKBYTES]
         return max(told) * 1024 if told else None
 
-    def _fetch_stored(self, photograph: "_Stored", folder: Path, stem: str) -> dict[str, Any]:
-        """Fetch a photograph and what belongs to it; the JPEG must be whole."""
-        path = photograph.jpeg or ("", "")
-        file = self._fetch(path, folder / f"{stem}.jpg")
-        _check_jpeg(Path(file["path"]), path[1])
-        return file | {"beside": [self._fetch(other, folder / f"{stem}{_suffix(other)}") for other in photograph.beside]}
+    def _fetch_jpeg(self, photograph: "_Stored", target: Path) -> dict[str, Any]:
+        file = self._fetch(photograph.jpeg or ("", ""), target)
+        _check_jpeg(target, file["name"])
+        return file
 
     def _fetch(self, path: CardPath, target: Path) -> dict[str, Any]:
         info = within(CALL_LIMIT_S, "asking for a file's size", self._camera.file_get_info, *path)
