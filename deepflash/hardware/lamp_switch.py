@@ -16,7 +16,8 @@ _OPEN_LIMIT_S = 2.0  # a guard of a killed session needs its repeats before it l
 _REOPEN_EVERY_S = 0.2
 _ANSWER_LIMIT_S = 0.3
 _LISTEN_EVERY_S = 0.004
-_WATCH_EVERY_S = 1.0  # how often a board that needs nothing is looked at
+_WATCH_EVERY_S = 1.0  # how often a board that needs nothing is asked all the same
+_TOUCH_EVERY_S = 0.2  # how often its port is touched while the lamps are on
 _INSIST_EVERY_S = 0.1
 _LAST_LOOK_S = 1.0
 _NEVER = float("inf")
@@ -56,6 +57,7 @@ class Switch:
         self._answer = b""
         self._misses = 0
         self._insists = False
+        self._is_confirmed = False
         self._fault = ""
         self._fault_stays = False
         self._reopen_at_s = 0.0
@@ -86,7 +88,7 @@ class Switch:
         self.on_since_s = (self.on_since_s or self._written_s) if on else None
         self._repeats = 0 if on or why == "insisting" else self._repeats - 1 if why == "repeat" else OFF_REPEATS
         self._asked_s = None  # an answer that is under way may tell of the time before
-        self._insists = False
+        self._insists = self._is_confirmed = False
         self._look_at_s = _NEVER if self._repeats else self._written_s + self._board.min_gap_s
         self._tell(
             {"event": "switched", "on": on, "at_s": self._written_s, "why": why, "bytes": self._frames[on].hex(" ")},
@@ -144,7 +146,7 @@ class Switch:
 
     def _is_unsure(self) -> bool:
         """Whether the board has still to say that the lamps are off."""
-        return self._can_answer and (self._fault != "" or self._look_at_s < self._written_s + _WATCH_EVERY_S)
+        return self._can_answer and not self._is_confirmed
 
     def _refresh_at_s(self) -> float:
         return self._on_written_s + REFRESH_EVERY_S if self._is_timed and self.on_since_s is not None else _NEVER
@@ -162,14 +164,15 @@ class Switch:
         self._on_written_s = self._written_s
 
     def _look(self) -> None:
-        """Ask the board for its state, or at least touch its port."""
+        """Ask the board for its state, or at least touch its port: a question could hold up the off that comes next."""
         self._on_port(self._port.read)  # echoes and what else it said unasked; raises if it is unplugged
-        if self._can_answer and self._board.read_back is not None:
+        is_on = self.on_since_s is not None
+        if self._can_answer and self._board.read_back is not None and not (is_on and self._is_confirmed):
             self._write(self._board.read_back.question(self._channel))
             self._asked_s, self._answer = self._written_s, b""
             self._look_at_s = self._written_s + _LISTEN_EVERY_S
         else:
-            self._look_at_s = time.monotonic() + _WATCH_EVERY_S
+            self._look_at_s = time.monotonic() + (_TOUCH_EVERY_S if is_on else _WATCH_EVERY_S)
 
     def _listen(self, now_s: float) -> None:
         if self._asked_s is None or self._board.read_back is None:
@@ -206,7 +209,8 @@ class Switch:
         if state == wanted:
             if not self._fault_stays:
                 self._set_fault("")
-            self._look_at_s = _NEVER if wanted else now_s + _WATCH_EVERY_S  # a question could hold up the next off
+            self._is_confirmed = True
+            self._look_at_s = now_s + (_TOUCH_EVERY_S if wanted else _WATCH_EVERY_S)
         elif wanted:
             self._doubt(f"the relay board on {self._name} says that the lamps stay off when switched on; check the board")
         else:
@@ -215,6 +219,7 @@ class Switch:
     def _doubt(self, fault: str) -> None:
         """Tell a fault and look again soon; switch off again before that if off is what is wanted."""
         self._set_fault(fault)
+        self._is_confirmed = False
         self._insists = self.on_since_s is None
         self._look_at_s = time.monotonic() + _INSIST_EVERY_S
 

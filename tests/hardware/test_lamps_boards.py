@@ -235,6 +235,18 @@ def test_an_unplugged_board_is_noticed_at_once_and_switched_off_under_its_new_te
     assert not board.is_lit()
 
 
+@pytest.mark.parametrize("kind", ["lcus", "hw-667", "waveshare"])
+def test_a_board_that_is_unplugged_while_lit_is_told_of_although_nobody_asks_anything_of_it(start: Start, kind: str) -> None:
+    board = start(kind)
+    with Lamps(board.rig) as lamps:
+        lamps.on()
+        assert eventually(board.is_lit)
+        order_fault(board.folder, Fault("relay", "unplugged", for_s=0.5))
+        assert eventually(lambda: lamps.state().fault.startswith("relay port"))
+        assert eventually(lambda: lamps.switchings(0)[-1].why in {"port is back", "repeat"})
+        lamps.wait_until_ready(10)
+
+
 def test_a_board_that_is_unplugged_while_dark_is_told_of_before_the_next_take(start: Start) -> None:
     board = start("hw-667")  # of which nothing can be asked
     with Lamps(board.rig) as lamps:
