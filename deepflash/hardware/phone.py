@@ -171,7 +171,7 @@ class PhoneCamera:
             if doubt_s is None or doubt_s > _DOUBT_S:
                 known = "not known" if doubt_s is None else f"known only to {doubt_s * 1000:.0f} ms"
                 raise CameraError(f"the phone's clock is {known}; use a cable, and close other programs")
-            self._note_doubt(doubt_s)
+            self._note(clock_doubt_ms=f"{doubt_s * 1000:.2f}")
 
     def shoot(
         self,
@@ -201,16 +201,16 @@ class PhoneCamera:
                 }
             )
             until_s = max(at_s, time.monotonic()) + _TRIGGER_LIMIT_S
-            stamps_ms = []
+            stamps_ms: list[float] = []
+            self._note(clock_doubt_ms=f"{clock.doubt_s * 1000:.2f}")
             for number, shot in enumerate(shots):
                 message = self._answer("triggered", series, until_s + shot.offset_s)
                 trigger = _trigger(message, number, clock.offset_s, at_s)
                 stamps_ms.append(float(message["before_ms"]))
+                self._note(exposure_times_of=str(message.get("times_of", "unknown"))[:20])
                 on_trigger(number, trigger)
             photographs = self._photographs(series)
-            files = _store(photographs, stamps_ms, series, folder)
-            self._note_doubt(clock.doubt_s)
-            return files
+            return _store(photographs, stamps_ms, series, folder)
 
     def delete(self, files: Sequence[CardFile]) -> None:
         """Tell the phone that photographs are safe here; it holds them no longer, so that nothing can fail."""
@@ -235,8 +235,8 @@ class PhoneCamera:
         self.facts = CameraFacts({**settings, **about}, flash_settable=True, versions=packages)
         return found
 
-    def _note_doubt(self, doubt_s: float) -> None:
-        self.facts = replace(self.facts, settings={**self.facts.settings, "clock_doubt_ms": f"{doubt_s * 1000:.2f}"})
+    def _note(self, **facts: str) -> None:
+        self.facts = replace(self.facts, settings={**self.facts.settings, **facts})
 
     def _answer(self, say: str, request: str, until_s: float) -> dict[str, Any]:
         """Return the phone's answer to a request, passing over those to earlier ones."""

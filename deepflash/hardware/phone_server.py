@@ -409,7 +409,10 @@ async def _read_photograph(request: Request) -> Photograph:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    message = json.loads(text)
+    try:
+        message = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
     return message

@@ -79,7 +79,7 @@ class HandPhone:
         while not self._ended.is_set():
             try:
                 address = f"ws{self.origin.removeprefix('http')}/link?{self.query}"
-                with connect(address, origin=self.origin, proxy=None, close_timeout=1) as line:  # type: ignore[arg-type]
+                with connect(address, origin=self.origin, proxy=None, close_timeout=1) as line:
                     self.calls += 1
                     line.send(json.dumps(self.hello))
                     self._obey(line)
@@ -175,6 +175,7 @@ HABITS: dict[str, Callable[[HandPhone, ClientConnection, dict[str, Any]], None]]
     "hangs up between the shots": _hangs_up_between,
     "does nothing": _nothing,
     "sends no JSON": _says("\x00garbage"),
+    "sends a deep hole": _says("[" * 30000),
     "sends a list": _says("[]"),
     "sends an unknown word": _says('{"say": "tea"}'),
     "sends half a trigger": _says('{"say": "triggered", "id": "ID", "shot": 0}'),
