@@ -36,6 +36,7 @@ def emulated_studio(
     size: tuple[int, int] = (3120, 4160),
     seed: int = 0,
     inertia: Inertia = USUAL_INERTIA,
+    board: str = "lcus",
 ) -> Iterator[Rig]:
     """Start an emulated studio with a sitter in it; yield the rig to photograph with; end it when the block ends.
 
@@ -55,6 +56,8 @@ def emulated_studio(
         Decides the scene's random motion.
     inertia
         Of the lamps and the shutter. The rig knows nothing of it: `capture calibrate` finds it out.
+    board
+        Kind of relay board, see `relay_codecs.KINDS`.
 
     Raises
     ------
@@ -67,28 +70,22 @@ def emulated_studio(
     options += ["--shutter-lag", str(inertia.shutter_lag_s)]
     folder = folder.resolve()
     command = [*_module("camera_body"), "--folder", str(folder), *options]
-    with studio_with_camera(folder, command) as rig:
+    with studio_with_camera(folder, command, board=board) as rig:
         yield replace(rig, check_faces=True)
 
 
 @contextmanager
-def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[Rig]:
+def studio_with_camera(folder: Path, camera_command: Sequence[str], *, board: str = "lcus") -> Iterator[Rig]:
     """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`.
 
     The rig leaves unchecked what the photographs show: whatever that camera sees, it need not be a person.
     """
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    link, log = folder / "relay", folder / "lamps.jsonl"
-    board_command = [*_module("relay_board"), "--link", str(link), "--log", str(log)]
-    with ExitStack() as running:
-        board = _Device("relay board", board_command, folder / "relay_board.err")
-        running.callback(board.end)
-        camera = _Device("camera", camera_command, folder / "camera_body.err")
+    with emulated_board(folder, board) as rig, ExitStack() as running:
+        camera = _Device("camera", camera_command, folder.resolve() / "camera_body.err")
         running.callback(camera.end)
-        relay_port, camera_port = board.address(), camera.address()
+        camera_port = camera.address()
         try:
-            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
+            yield replace(rig, camera_port=camera_port, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
         except DeepflashError as error:
             if camera.has_failed:
                 raise HardwareError(camera.last_words()) from error
