@@ -69,9 +69,9 @@ class Address:
         return f"http://127.0.0.1:{self.port}/#{self.token}"
 
 
-def build_app(desk: Desk, token: str) -> Starlette:
-    """Return the daemon's application (ASGI) over a desk."""
-    readers = _Readers(desk)
+def build_app(desk: Desk, token: str, is_over: Callable[[], bool] = lambda: False) -> Starlette:
+    """Return the daemon's application (ASGI) over a desk; event streams end when `is_over`."""
+    readers = _Readers(desk, is_over)
     routes = [
         Route("/", _guarded(_show_page)),
         Route("/api/openapi.json", _guarded(_describe_api)),
@@ -103,8 +103,13 @@ def running_daemon(desk: Desk, *, port: int = 0, token: str = "") -> Iterator[Ad
     """
     token = token or secrets.token_urlsafe(24)
     listener = _listen(port)
+    over = threading.Event()
     config = uvicorn.Config(
-        build_app(desk, token), log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=_FAREWELL_S
+        build_app(desk, token, over.is_set),
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=_FAREWELL_S,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="daemon", daemon=True)
@@ -112,6 +117,7 @@ def running_daemon(desk: Desk, *, port: int = 0, token: str = "") -> Iterator[Ad
     try:
         yield Address(listener.getsockname()[1], token)
     finally:
+        over.set()
         server.should_exit = True
         thread.join(_START_LIMIT_S)
         listener.close()
@@ -239,8 +245,9 @@ def _is(value: Any, kind: str) -> bool:
 class _Readers:
     """Handlers of what changes nothing, named after their operations."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, is_over: Callable[[], bool]) -> None:
         self._desk = desk
+        self._is_over = is_over
 
     async def state(self, _request: Request) -> Response:
         return JSONResponse(self._desk.state())
@@ -269,7 +276,7 @@ class _Readers:
         sent: tuple[int, Any] | None = None
         loop = asyncio.get_running_loop()
         sent_s = 0.0
-        while not await request.is_disconnected():
+        while not (self._is_over() or await request.is_disconnected()):
             state = self._desk.state()
             now = (state["revision"], state["lamps"])
             if now != sent or loop.time() > sent_s + _EVENT_EVERY_S:
