@@ -34,7 +34,8 @@ _DARK_AFTER_S = 2.5  # lamps are taken for dark so long after they were switched
 _COARSE_S = (-1.6, -0.8, -0.4, -0.2, -0.1, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _FINE = 12
 _PREPARATION_S = 0.2  # for the camera to set its flash before the trigger
-_FULL = (0.05, 0.9)  # a pixel is compared if full light makes it so bright, in linear light
+_FULL = (0.05, 0.9)  # a block is compared if full light makes it so bright, in linear light
+_BLOCKS = 24  # columns
 _ROUGH_FIT = 0.03  # of full light; above it the decay is not exponential enough to be trusted
 _UNSURE = 0.1  # of the settle time
 
@@ -267,7 +268,10 @@ class _Switch(threading.Thread):
 
 
 class _Meter:
-    """Compares photographs with those of full light and of none, where full light makes a difference."""
+    """Compares photographs with those of full light and of none, block by block, where full light makes a difference.
+
+    The median of the blocks does not mind if something moved in some of them.
+    """
 
     def __init__(self, full: Sequence[_Photograph], dark: Sequence[_Photograph]) -> None:
         bright, black = (np.mean([_linear(shot.picture) for shot in shots], axis=0) for shots in (full, dark))
@@ -278,14 +282,13 @@ class _Meter:
                 "the lamps make no difference in the photographs, or burn them out; point the camera at something bright, "
                 "and set its exposure by hand"
             )
-        self._black = black[self._seen]
-        self._gain = float(np.sum(gain[self._seen]))
+        self._black, self._gain = black[self._seen], gain[self._seen]
 
     def measure(self, shot: _Photograph) -> Measurement:
         linear = _linear(shot.picture)
         if linear.shape != self._seen.shape:
             raise CaptureError("the camera changed the size of its pictures during the calibration; lock it")
-        return Measurement(shot.delay_s, float(np.sum(linear[self._seen] - self._black)) / self._gain)
+        return Measurement(shot.delay_s, float(np.median((linear[self._seen] - self._black) / self._gain)))
 
 
 def _fine_delays(rough: Fit, exposure_s: float) -> list[float]:
@@ -295,11 +298,11 @@ def _fine_delays(rough: Fit, exposure_s: float) -> list[float]:
 
 
 def _linear(picture: Picture) -> NDArray[np.float32]:
-    """Return a photograph in linear light by the sRGB curve (IEC 61966-2-1), in at most 400 columns."""
+    """Return blocks of a photograph in linear light by the sRGB curve (IEC 61966-2-1)."""
     code = np.arange(256) / 255
     table = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    scale = min(1.0, 400 / picture.shape[1])
-    return np.asarray(cv2.resize(table[picture], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+    size = (_BLOCKS, max(1, round(_BLOCKS * picture.shape[0] / picture.shape[1])))
+    return np.asarray(cv2.resize(table[picture], size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _exposure_time(path: Path) -> float:

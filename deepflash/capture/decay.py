@@ -20,6 +20,7 @@ _TAUS_S = np.geomspace(0.002, 3.0, 40)
 _LAG_STEP_S = 0.01
 _LEAST_CHANGE = 0.5  # of full light; with less, the lamps were not seen to go out
 _FEWEST = 6
+_REWEIGHTINGS = 8
 _NOISE = 0.002  # of full light, that one photograph's light may always be wrong by
 
 
@@ -44,7 +45,7 @@ class Fit:
     floor
         Light that stays when the lamps are out, relative to their full light.
     residual
-        Root mean square of what the fit leaves unexplained, relative to full light.
+        Root mean square of what the fit leaves unexplained, outliers counted less, relative to full light.
     """
 
     tau_s: float
@@ -75,8 +76,7 @@ def fit_decay(measurements: Sequence[Measurement], exposure_s: float) -> Fit:
         tau, lag, full, floor = values
         return np.asarray(floor + (full - floor) * mean_light(delays + lag, exposure_s, math.exp(tau)))
 
-    start = _best_of_grid(delays, light, exposure_s)
-    values, errors, residual = _least_squares(predicted, light, start)
+    values, errors, residual = _robust(predicted, light, _best_of_grid(delays, light, exposure_s))
     tau_s = math.exp(values[0])
     tau_error_s, lag_error_s = tau_s * float(errors[0]), float(errors[1])
     return Fit(tau_s, tau_error_s, float(values[1]), lag_error_s, float(values[3]), residual)
@@ -117,27 +117,39 @@ def _best_of_grid(delays: Floats, light: Floats, exposure_s: float) -> Floats:
     return start
 
 
-def _least_squares(predicted: Callable[[Floats], Floats], light: Floats, start: Floats) -> tuple[Floats, Floats, float]:
-    """Refine by Levenberg and Marquardt's method; return the values, their standard errors and the RMS residual."""
+def _robust(predicted: Callable[[Floats], Floats], light: Floats, start: Floats) -> tuple[Floats, Floats, float]:
+    """Fit with Huber's weights, so that a trigger that was held up counts less; also return standard errors and residual."""
+    values, weights = start, np.ones_like(light)
+    for _ in range(_REWEIGHTINGS):
+        values = _least_squares(predicted, light, weights, values)
+        wrong = np.abs(light - predicted(values))
+        usual = max(_NOISE, 1.4826 * float(np.median(wrong)))
+        weights = np.minimum(1.0, 1.345 * usual / np.maximum(wrong, 1e-12))
+    error = float(np.sum(weights * (light - predicted(values)) ** 2))
+    scatter = max(error / max(1, len(light) - len(values)), _NOISE**2)
+    slopes = _slopes(predicted, values)
+    errors = np.sqrt(np.abs(np.diag(np.linalg.pinv((slopes.T * weights) @ slopes))) * scatter)
+    return values, errors, math.sqrt(error / float(np.sum(weights)))
+
+
+def _least_squares(predicted: Callable[[Floats], Floats], light: Floats, weights: Floats, start: Floats) -> Floats:
+    """Minimise the weighted squares by Levenberg and Marquardt's method."""
     values, damping = start, 1e-3
-    error = float(np.sum((light - predicted(values)) ** 2))
+    error = float(np.sum(weights * (light - predicted(values)) ** 2))
     for _ in range(200):
         slopes = _slopes(predicted, values)
-        normal = slopes.T @ slopes
-        step = np.linalg.lstsq(normal + damping * np.diag(np.diag(normal) + 1e-12), slopes.T @ (light - predicted(values)))[0]
+        normal = (slopes.T * weights) @ slopes
+        downhill = (slopes.T * weights) @ (light - predicted(values))
+        step = np.linalg.lstsq(normal + damping * np.diag(np.diag(normal) + 1e-12), downhill, rcond=None)[0]
         tried = values + step
-        tried_error = float(np.sum((light - predicted(tried)) ** 2))
+        tried_error = float(np.sum(weights * (light - predicted(tried)) ** 2))
         if tried_error < error:
             values, error, damping = tried, tried_error, damping / 5
         else:
             damping *= 5
         if damping > 1e9 or np.max(np.abs(step)) < 1e-10:
             break
-    slopes = _slopes(predicted, values)
-    residual = math.sqrt(error / len(light))
-    scatter = max(error / max(1, len(light) - len(values)), _NOISE**2)
-    errors = np.sqrt(np.abs(np.diag(np.linalg.pinv(slopes.T @ slopes))) * scatter)
-    return values, errors, residual
+    return values
 
 
 def _slopes(predicted: Callable[[Floats], Floats], values: Floats) -> Floats:
