@@ -136,8 +136,7 @@ class Lamps:
         """Return what is known of the lamps now, for people to see."""
         with self._changed:
             on = self._switchings[-1].on if self._switchings else None
-            fault = self._board_fault if self._guard is not None else self._fault
-            return LampState(on, self._seen_on, fault, self._heard_s)
+            return LampState(on, self._seen_on, self._current_fault(), self._heard_s)
 
     def wait_until_seen(self, on: bool, limit_s: float = 2.0) -> bool | None:
         """Wait for the board to say that the lamps are as they were switched last; return what it said.
@@ -171,7 +170,7 @@ class Lamps:
                 time.sleep(_BEAT_EVERY_S)
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_surely_off(off_s), max(0.0, until_s - time.monotonic())):
-                raise RelayError(self._board_fault or self._fault or "the relay board has not confirmed that the lamps are off")
+                raise RelayError(self._current_fault() or "the relay board has not confirmed that the lamps are off")
 
     def _is_surely_off(self, since_s: float) -> bool:
         """Whether the board has said so, or cannot say anything, and nothing is wrong with it."""
@@ -182,6 +181,9 @@ class Lamps:
         """Return what the guard has written to the board since `since_s` on CLOCK_MONOTONIC."""
         with self._changed:
             return [switching for switching in self._switchings if switching.at_s >= since_s]
+
+    def _current_fault(self) -> str:
+        return self._fault if self._guard is None else self._board_fault
 
     def _ask(self, action: str) -> float:
         with self._changed:
