@@ -136,21 +136,9 @@ class PhoneCamera:
             if no page calls, or its camera lacks what the mode needs.
         """
         self._line.hang_up()
-        hello = self._line.wait_for_hello(time.monotonic() + self._patience_s)
-        if hello is None:
-            raise CameraError(
-                f"{self._name}: no phone has the page open; connect it, run `adb reverse tcp:{self._port} tcp:{self._port}` "
-                "open the address that `deepflash capture phone` prints in its browser, and tap Start"
-            )
-        if self._mode not in hello["modes"]:
-            others = " and ".join(hello["modes"]) or "no mode"
-            raise CameraError(
-                f"{self._name}: this camera of the phone has no {self._mode}, it offers {others}; "
-                "choose its other camera on the page, another browser (Chrome), or another mode in the rig file"
-            )
-        self._hello = hello
-        with self._failing():
-            self._get_ready()  # whatever was found then is no drift
+        until_s = time.monotonic() + self._patience_s
+        while not self._greeted(until_s):
+            pass  # the page was loaded again meanwhile
 
     def make_ready(self) -> None:
         """See that the page is there, its settings are as they shall be, and its clock is known to 10 ms.
@@ -217,6 +205,28 @@ class PhoneCamera:
         if files:
             with suppress(PhoneGoneError):
                 self._line.tell({"do": "saved"})
+
+    def _greeted(self, until_s: float) -> bool:
+        """Wait for a page to call, and for its camera; return False if it has gone again."""
+        hello = self._line.wait_for_hello(until_s)
+        if hello is None:
+            raise CameraError(
+                f"{self._name}: no phone has the page open; connect it, run `adb reverse tcp:{self._port} tcp:{self._port}` "
+                "and open the address that `deepflash capture phone` prints in its browser, and tap Start"
+            )
+        if self._mode not in hello["modes"]:
+            others = " and ".join(hello["modes"]) or "no mode"
+            raise CameraError(
+                f"{self._name}: this camera of the phone has no {self._mode}, it offers {others}; "
+                "choose its other camera on the page, another browser (Chrome), or another mode in the rig file"
+            )
+        self._hello = hello
+        try:
+            with self._failing():
+                self._get_ready()  # whatever was found then is no drift
+        except PhoneGoneError:
+            return False
+        return True
 
     def _get_ready(self) -> dict[str, str]:
         """Let the phone lock its settings; return what they were before."""

@@ -50,6 +50,7 @@ class HandPhone:
         self.exposures_s: list[float] = []  # on our clock
         self.uploaded: list[httpx.Response] = []
         self.calls = 0
+        self.reloads = 0  # how often it hangs up just after it has called
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -82,6 +83,9 @@ class HandPhone:
                 with connect(address, origin=self.origin, proxy=None, close_timeout=1) as line:
                     self.calls += 1
                     line.send(json.dumps(self.hello))
+                    if self.reloads > 0:
+                        self.reloads -= 1
+                        continue
                     self._obey(line)
             except (OSError, ConnectionClosed):
                 self._ended.wait(0.05)

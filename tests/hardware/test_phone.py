@@ -172,6 +172,14 @@ def test_without_a_phone_the_sentence_says_how_to_bring_one(port: int) -> None:
         httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
 
 
+def test_a_page_that_is_loaded_again_while_it_is_awaited_is_awaited_again(port: int, tmp_path: Path) -> None:
+    with a_phone(port) as phone:
+        phone.reloads = 2
+        with PhoneCamera(port, "torch", patience_s=10) as camera:
+            shoot(camera, tmp_path)
+        assert phone.calls >= 3
+
+
 def test_a_camera_without_the_light_that_the_mode_needs_is_refused(port: int) -> None:
     with a_phone(port, modes=("flash",)), pytest.raises(CameraError, match="has no torch, it offers flash; choose its other"):
         PhoneCamera(port, "torch", patience_s=10).__enter__()
