@@ -218,13 +218,15 @@ class Desk:
 
     def _settle(self) -> None:
         with self._changed:
-            if self._sitting is None:
-                self._phase = "finished" if self._session and self._session["finish"] else "closed"
-            else:
-                self._phase = "paused" if self._sitting.paused else "ready"
-                self._session = self._session_state(self._sitting)
-            self._busy.release()
-            self._revision += 1
+            try:
+                if self._sitting is None:
+                    self._phase = "finished" if self._session and self._session["finish"] else "closed"
+                else:
+                    self._phase = "paused" if self._sitting.paused else "ready"
+                    self._session = self._session_state(self._sitting)
+            finally:
+                self._revision += 1
+                self._busy.release()
 
     def _close(self) -> None:
         self._sitting = None
@@ -411,6 +413,7 @@ class Desk:
             ],
             "missing": list(sitting.missing),
             "orphans": list(journal.orphans),
+            "mirror_fault": sitting.mirror_fault,
             "can_undo": bool(journal.steps),
             "paused": sitting.paused,
             "current_take": "",

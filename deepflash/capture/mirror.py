@@ -4,15 +4,17 @@ import os
 import shutil
 from pathlib import Path
 
+from deepflash.capture.journal import JOURNAL, WITHDRAWN, read_journal
 from deepflash.errors import CaptureError
 from deepflash.files import durable_folder, sha256_of, write_durably
+from deepflash.pairs import SIDECAR
 
 
 class Mirror:
     """The second tree; laid out as the raw tree, so that it is one if the first disk dies.
 
     A disk that is full or gone does not stop a session: the pair is safe in the raw tree. What is behind
-    is copied at the next pair, at the end of the session, or when the session is opened again.
+    is copied at the next pair, or when this or a later session with the same mirror ends.
 
     Parameters
     ----------
@@ -38,34 +40,36 @@ class Mirror:
         self.root = root
         self.fault = ""
 
-    def catch_up(self, session: Path, takes: list[Path], withdrawn: list[Path]) -> None:
-        """Bring a session's copy up to date: committed and withdrawn takes, then all files beside them.
-
-        Parameters
-        ----------
-        session
-            The session's folder in the raw tree.
-        takes, withdrawn
-            Folders of its takes in the raw tree.
-        """
+    def catch_up(self, session: Path) -> None:
+        """Bring the copy of a session's folder up to date: committed and withdrawn takes, then the files beside them."""
         copy = self.root / session.relative_to(self._raw)
         try:
-            for take in takes:
-                _copy_folder(take, copy / take.name, copy / withdrawn_name(take))
-            for take in withdrawn:
-                _copy_folder(take, copy / withdrawn_name(take), copy / take.name)
-            for file in [*session.parent.glob("[!.]*.json"), *session.glob("[!.]*.json")]:
-                write_durably(self.root / file.relative_to(self._raw), file.read_bytes())
+            for sidecar in session.glob(f"[!.]*/{SIDECAR}"):
+                take = sidecar.parent
+                _copy_folder(take, copy / take.name, copy / WITHDRAWN / take.name)
+            for take in session.glob(f"{WITHDRAWN}/*"):
+                _copy_folder(take, copy / WITHDRAWN / take.name, copy / take.name)
+            for file in [*session.parent.glob("[!.]*.json"), *session.glob("[!.]*.json"), *session.glob("orphans/[!.]*")]:
+                _copy_file(file, self.root / file.relative_to(self._raw))
             self.fault = ""
         except OSError as error:
             self.fault = (
-                f"the second copy in {self.root} is behind ({error}); the pairs are safe in {self._raw}, mend the mirror"
+                f"the second copy in {self.root} is behind ({error}); the pairs are safe in {self._raw}, mend that disk"
             )
 
+    def catch_up_others(self) -> None:
+        """Bring finished sessions up to date that had this mirror, for when its disk was away at their end."""
+        for path in sorted(self._raw.glob(f"*/*/{JOURNAL}")):
+            if not self.fault and self._was_asked_for(path):
+                self.catch_up(path.parent)
 
-def withdrawn_name(take: Path) -> Path:
-    """Return where a withdrawn take stands in its session's folder."""
-    return Path(".withdrawn") / take.name
+    def _was_asked_for(self, path: Path) -> bool:
+        try:
+            journal = read_journal(path)
+        except CaptureError:
+            return False
+        roots = [event.get("root") for event in journal.log if event["what"] == "mirror"]
+        return journal.finish is not None and str(self.root) in roots
 
 
 def _copy_folder(source: Path, target: Path, former: Path) -> None:
@@ -84,6 +88,14 @@ def _copy_folder(source: Path, target: Path, former: Path) -> None:
             shutil.copyfile(file, copy)
             if _sha256_on_disk(copy) != sha256_of(file):
                 raise OSError(f"{target} differs from {source} when read back")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file; one of the same content stays as it is."""
+    if not target.exists() or sha256_of(target) != sha256_of(source):
+        write_durably(target, source.read_bytes())
+        if _sha256_on_disk(target) != sha256_of(source):
+            raise OSError(f"{target} differs from {source} when read back")
 
 
 def _sha256_on_disk(path: Path) -> str:

@@ -152,6 +152,7 @@ _SESSION = _object(
         "pairs": {"type": "array", "items": _object({"id": _STRING, "pose": _STRING, "take": _STRING, "folder": _STRING})},
         "missing": _NAMES,
         "orphans": {**_NAMES, "description": "Photographs of failed takes that were left on the camera's card."},
+        "mirror_fault": {**_STRING, "description": "Why the second copy is behind; empty if it is not."},
         "can_undo": _BOOLEAN,
         "paused": _BOOLEAN,
         "current_take": {**_STRING, "description": "The take that is being made; empty if none is."},

@@ -16,7 +16,6 @@ from typing import Any
 from deepflash import __version__
 from deepflash.capture.checks import Verdict, check_take
 from deepflash.capture.journal import (
-    WITHDRAWN,
     Attempt,
     Journal,
     Step,
@@ -271,6 +270,8 @@ class Sitting:
         if self._deletable:
             self._clear_card()
         self._clear_orphans()
+        if self._mirror is not None:
+            self._mirror.catch_up_others()
 
     def _check_unfinished(self) -> None:
         if self._journal.finish is not None:
@@ -364,8 +365,7 @@ class Sitting:
 
     def _catch_up(self) -> None:
         if self._mirror is not None:
-            takes = [pair.flash.parent for pair in committed_pairs(self._folder)]
-            self._mirror.catch_up(self._folder, takes, sorted(self._folder.glob(f"{WITHDRAWN}/*")))
+            self._mirror.catch_up(self._folder)
 
     def _clear_card(self) -> None:
         """Delete from the card what has been committed and what it replaces, once the second copy is there too."""
@@ -407,6 +407,8 @@ class Sitting:
             steps = steps[:-1]
         self._update(self._journal, steps=steps)
         self._read_pairs()
+        if self._mirror is not None:
+            self._update(self._journal.with_event("mirror", root=str(self._mirror.root)))
         self._catch_up()
 
     def _update(self, journal: Journal, **changes: Any) -> None:

@@ -188,6 +188,24 @@ def test_the_mirror_holds_every_pair_follows_undo_and_catches_up(open_studio: St
     assert kept(second) == [("frontal", "001")]
 
 
+def test_a_mirror_that_was_away_catches_up_at_the_end_of_a_later_session(open_studio: Studio, tmp_path: Path) -> None:
+    rig, _ = open_studio()
+    raw, second = tmp_path / "raw", tmp_path / "disk" / "mirror"
+    second.parent.write_text("no disk is mounted here yet")
+    with sit(rig, raw, ["frontal"], mirror=Mirror(raw, second)) as sitting:
+        sitting.shoot()
+        sitting.finish()
+        assert sitting.mirror_fault
+    second.parent.unlink()
+
+    with sit(rig, raw, ["frontal"], mirror=Mirror(raw, second)) as sitting:
+        sitting.shoot()
+        sitting.finish()
+        assert sitting.mirror_fault == ""
+
+    assert kept(second) == [("frontal", "001"), ("frontal", "001")]
+
+
 def test_a_mirror_inside_the_raw_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="put the mirror on another disk"):
         Mirror(tmp_path / "raw", tmp_path / "raw" / "mirror")
