@@ -260,7 +260,7 @@ def _print_session(session: dict[str, Any], as_json: bool) -> ExitCode:
     pairs, missing = session["pairs"], session["missing"]
     retaken = sum(take["verdict"] != "good" for take in session["takes"])
     if as_json:
-        names = ("subject", "session", "finish", "missing", "orphans")
+        names = ("subject", "session", "finish", "missing", "orphans", "mirror_fault")
         shown = [{name: pair[name] for name in ("id", "pose", "folder")} for pair in pairs]
         click.echo(json.dumps({**{name: session[name] for name in names}, "pairs": shown, "retakes": retaken}))
     else:
@@ -268,7 +268,9 @@ def _print_session(session: dict[str, Any], as_json: bool) -> ExitCode:
         click.echo(f"{session['subject']}, session {session['session']}: {len(pairs)} pairs saved{rest}")
         if session["finish"] is None:
             click.echo("The session is not finished; the same command goes on with it.", err=True)
-    if not missing:
+    if session["mirror_fault"]:
+        click.echo(f"Warning: {session['mirror_fault']}; the end of the next session brings it up to date.", err=True)
+    if not missing and not session["mirror_fault"]:
         return ExitCode.OK
     return ExitCode.SET_ASIDE if pairs else ExitCode.FAILURE
 
