@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from typing import Any, Self
 
 from deepflash.errors import CameraError, PictureError
 from deepflash.hardware.camera import CameraFacts, CardFile, SettingsError, Shot, Trigger
+from deepflash.hardware.phone_exif import with_exif
 from deepflash.hardware.phone_server import PhoneGoneError, PhoneLine, PhoneServer, Photograph
 from deepflash.pictures import read_gray, read_header
 
@@ -38,6 +40,8 @@ _TRIGGER_LIMIT_S = 5.0
 _UPLOAD_LIMIT_S = 60.0
 _DOUBT_S = 0.01  # of the phone's clock, at most
 _SETTING_TOLERANCE = 0.03  # phones round what they are asked for to what the sensor can do
+_EXPOSURE_UNIT_S = 1e-4  # of exposureTime, see MediaStream Image Capture
+_LONGEST_EXPOSURE = 1e6  # of the same unit; what is longer is nonsense
 _FOLDER = "/phone"
 _NONSENSE = "the phone's page answers nonsense; load it again"
 
@@ -190,15 +194,20 @@ class PhoneCamera:
             )
             until_s = max(at_s, time.monotonic()) + _TRIGGER_LIMIT_S
             stamps_ms: list[float] = []
+            triggers: list[Trigger] = []
             self._note(clock_doubt_ms=f"{clock.doubt_s * 1000:.2f}")
             for number, shot in enumerate(shots):
                 message = self._answer("triggered", series, until_s + shot.offset_s)
-                trigger = _trigger(message, number, clock.offset_s, at_s)
+                triggers.append(_trigger(message, number, clock.offset_s, at_s))
                 stamps_ms.append(float(message["before_ms"]))
                 self._note(exposure_times_of=str(message.get("times_of", "unknown"))[:20])
-                on_trigger(number, trigger)
+                on_trigger(number, triggers[-1])
             photographs = self._photographs(series)
-            return _store(photographs, stamps_ms, series, folder)
+            for number, (photograph, stamp_ms) in enumerate(zip(photographs, stamps_ms, strict=True)):
+                if not math.isclose(photograph.exposure_ms, stamp_ms, abs_tol=0.01):
+                    raise CameraError(f"photograph {number} has the time of another; the take is lost")
+            described = [self._described(*taken) for taken in zip(photographs, triggers, strict=True)]
+            return [_store(content, number, series, folder) for number, content in enumerate(described)]
 
     def delete(self, files: Sequence[CardFile]) -> None:
         """Tell the phone that photographs are safe here; it holds them no longer, so that nothing can fail."""
@@ -244,6 +253,21 @@ class PhoneCamera:
         packages = {name: version(name) for name in ("starlette", "uvicorn", "websockets")}
         self.facts = CameraFacts({**settings, **about}, flash_settable=True, versions=packages)
         return found
+
+    def _described(self, photograph: Photograph, trigger: Trigger) -> bytes:
+        """Return a photograph's bytes, with EXIF of our own where the browser has written none."""
+        settings = self.facts.settings
+        is_manual = settings.get("exposureMode") == "manual"
+        exposure = _number(settings.get("exposureTime")) if is_manual else None  # else it is not that of this photograph
+        if exposure is not None and not 0 < exposure < _LONGEST_EXPOSURE:
+            exposure = None
+        ago = timedelta(seconds=time.monotonic() - trigger.before_s)
+        return with_exif(
+            photograph.content,
+            model=settings["cameramodel"],
+            taken=datetime.now().astimezone() - ago,
+            exposure_s=None if exposure is None else exposure * _EXPOSURE_UNIT_S,
+        )
 
     def _note(self, **facts: str) -> None:
         self.facts = replace(self.facts, settings={**self.facts.settings, **facts})
@@ -300,16 +324,11 @@ def _trigger(message: dict[str, Any], number: int, offset_s: float, at_s: float)
     return Trigger(before_s, after_s)
 
 
-def _store(photographs: Sequence[Photograph], stamps_ms: Sequence[float], series: str, folder: Path) -> list[CardFile]:
-    files = []
-    for number, (photograph, stamp_ms) in enumerate(zip(photographs, stamps_ms, strict=True)):
-        if not math.isclose(photograph.exposure_ms, stamp_ms, abs_tol=0.01):
-            raise CameraError(f"photograph {number} has the time of another; the take is lost")
-        path = folder / f"{number}.jpg"
-        path.write_bytes(photograph.content)
-        _check_jpeg(path, photograph.content, number)
-        files.append(CardFile(_FOLDER, f"{series}-{number}.jpg", path, len(photograph.content)))
-    return files
+def _store(content: bytes, number: int, series: str, folder: Path) -> CardFile:
+    path = folder / f"{number}.jpg"
+    path.write_bytes(content)
+    _check_jpeg(path, content, number)
+    return CardFile(_FOLDER, f"{series}-{number}.jpg", path, len(content))
 
 
 def _check_jpeg(path: Path, content: bytes, number: int) -> None:
@@ -330,12 +349,18 @@ def _texts(told: Any) -> dict[str, str]:
 
 
 def _agrees(told: str | None, wanted: str) -> bool:
-    if told is None or told == wanted:
-        return told is not None
+    one, other = _number(told), _number(wanted)
+    if one is None or other is None:
+        return told == wanted
+    return math.isclose(one, other, rel_tol=_SETTING_TOLERANCE)
+
+
+def _number(text: str | None) -> float | None:
     try:
-        return math.isclose(float(told), float(wanted), rel_tol=_SETTING_TOLERANCE)
+        number = float(text or "")
     except ValueError:
-        return False
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _token() -> str:

@@ -1,5 +1,6 @@
 """The phone as camera: against a second client written by hand, and in a real Chromium with its fake camera."""
 
+import io
 import json
 import re
 import stat
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from deepflash.hardware.cameras import open_camera
 from deepflash.hardware.emulator.studio import emulated_board
 from deepflash.hardware.phone import PhoneCamera, parse_phone_port, phone_address
 from deepflash.hardware.phone_clock import PhoneClock
+from deepflash.hardware.phone_exif import with_exif
 from deepflash.hardware.rig import Rig
 from tests.hardware.browser import MISSING, Browser, open_browser
 from tests.hardware.hand_phone import GOOD, HABITS, HandPhone, free_port, jpeg
@@ -65,6 +68,18 @@ def shoot(camera: PhoneCamera, folder: Path, shots: tuple[Shot, ...] = PAIR) -> 
     return files, triggers
 
 
+def without_exif(file: CardFile) -> bytes:
+    """Take the segment out that stands first: FF E1, its length, its content (JPEG, ITU-T T.81 B.2.4)."""
+    content = file.path.read_bytes()
+    assert content[:4] == b"\xff\xd8\xff\xe1"
+    return content[:2] + content[4 + int.from_bytes(content[4:6], "big") :]
+
+
+def exif(file: CardFile) -> dict[int, Any]:
+    with Image.open(file.path) as image:
+        return dict(image.getexif().get_ifd(0x8769))
+
+
 # ---- a phone played by hand
 
 
@@ -72,8 +87,8 @@ def test_a_phone_photographs_at_the_times_of_our_clock_though_its_own_is_another
     with a_phone(port, ahead_s=-12345.678) as phone, PhoneCamera(port, "torch", patience_s=10) as camera:
         files, triggers = shoot(camera, tmp_path)
 
-        assert [file.path.read_bytes() for file in files] == [jpeg(), jpeg(1)]
-        assert [file.size_bytes for file in files] == [len(jpeg()), len(jpeg(1))]
+        assert [without_exif(file) for file in files] == [jpeg(), jpeg(1)]
+        assert [file.size_bytes for file in files] == [file.path.stat().st_size for file in files]
         assert [file.path.name for file in files] == ["0.jpg", "1.jpg"]
         doubt_s = float(camera.facts.settings["clock_doubt_ms"]) / 1000
         for trigger, exposure_s in zip(triggers, phone.exposures_s, strict=True):
@@ -90,6 +105,35 @@ def test_what_is_learnt_of_the_phone_stands_in_the_facts(port: int) -> None:
         assert camera.facts.settings == {"width": "64", "cameramodel": "Hand 1", "browser": "by hand", "mode": "flash"}
         assert camera.facts.flash_settable
         assert "uvicorn" in camera.facts.versions
+
+
+def test_frames_are_given_the_exif_that_is_known_of_them(port: int, tmp_path: Path) -> None:
+    with a_phone(port) as phone:
+        phone.settings = {"exposureTime": 83, "exposureMode": "manual"}
+        with PhoneCamera(port, "torch", patience_s=10) as camera:
+            began = datetime.now()
+            files, _ = shoot(camera, tmp_path / "manual", (Shot(0.0, flash=False), Shot(0.5, flash=True)))
+            unknown = []
+            for number, (time_, mode) in enumerate(
+                [(83, "continuous"), (float("inf"), "manual"), (1e300, "manual"), (-1, "manual")]
+            ):
+                phone.settings = {"exposureTime": time_, "exposureMode": mode}
+                unknown += shoot(camera, tmp_path / str(number))[0]
+
+    studio, flash = (exif(file) for file in files)
+    assert float(studio[0x829A]) == pytest.approx(0.0083)
+    taken, later = (datetime.strptime(f"{tags[0x9003]}.{tags[0x9291]}", "%Y:%m:%d %H:%M:%S.%f") for tags in (studio, flash))
+    assert (later - taken).total_seconds() == pytest.approx(0.5, abs=BUSY_S)
+    assert 0 <= (taken - began).total_seconds() < 10
+    assert not [file for file in unknown if 0x829A in exif(file)]
+
+
+def test_a_photograph_with_exif_of_its_own_is_stored_as_it_is(tmp_path: Path) -> None:
+    own = Image.Exif()
+    own[0x0110] = "a phone"
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", exif=own)
+    assert with_exif(file.getvalue(), model="another", taken=datetime.now(), exposure_s=0.1) == file.getvalue()
 
 
 SENTENCES = {
@@ -127,7 +171,7 @@ def test_whatever_the_phone_does_wrong_is_one_sentence_and_the_next_take_is_good
         camera.reconnect()
         files, _ = shoot(camera, tmp_path / "good")
 
-    assert [file.path.read_bytes() for file in files] == [jpeg(), jpeg(1)]
+    assert [without_exif(file) for file in files] == [jpeg(), jpeg(1)]
 
 
 def test_an_upload_is_refused_while_it_grows_too_large(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +192,7 @@ def test_a_photograph_for_which_nobody_waits_is_refused_and_forgotten(port: int,
         assert phone.put(old, 0, b"too late", 0.0).status_code == 410
         assert phone.put("../../etc/passwd", 0, b"", 0.0).status_code in {403, 404}
         files, _ = shoot(camera, tmp_path / "b")
-    assert files[0].path.read_bytes() == jpeg()
+    assert without_exif(files[0]) == jpeg()
 
 
 def test_an_error_while_the_lamps_are_switched_is_passed_on_and_the_line_is_hung_up(port: int, tmp_path: Path) -> None:
