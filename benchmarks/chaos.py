@@ -21,6 +21,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import statistics
 import subprocess
@@ -191,6 +192,7 @@ class Run:
         self._session: subprocess.Popen[bytes] | None = None
         self._timers: list[threading.Thread] = []
         self._mounted = False
+        self._keep = options.keep is not None
 
     def hold_all(self) -> None:
         """Hold sessions until there are as many pairs as wanted."""
@@ -201,7 +203,7 @@ class Run:
         ):
             rig = replace(
                 emulated,
-                warm_up_s=0.12,
+                warm_up_s=0.25,
                 quiet_s=0.3,
                 camera_settings={"shutterspeed": EXPOSURE},
                 check_faces=False,
@@ -212,6 +214,8 @@ class Run:
                 while not self._hold_once(rig, f"S{self.number:03d}", poses) and not self._is_finished(poses):
                     pass
             self.judge = judge(self.raw, self.studio, self.told, rig)
+            if self._keep:
+                shutil.copytree(self.raw, self.raw.parent.with_name(f"raw-{self.number}"))
 
     def later(self, delay_s: float, strike: Callable[[], None]) -> None:
         """Do something within the take that is about to begin."""

@@ -29,6 +29,7 @@ from deepflash.capture.journal import (
 )
 from deepflash.capture.mirror import Mirror
 from deepflash.capture.orphans import CardPaths, clear_orphans, note_card
+from deepflash.capture.poses import Pose, usual_pose
 from deepflash.capture.sequence import Take, photograph_pair
 from deepflash.capture.subjects import read_subject
 from deepflash.errors import CameraError, CaptureError, HardwareError
@@ -38,6 +39,9 @@ from deepflash.hardware.cameras import CameraDevice
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import Pair, commit_pair, take_folder
+
+
+_RECONNECTIONS = 3  # a camera that has just failed may need a moment, or a second failure
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def open_sitting(
     lamps: Lamps,
     camera: CameraDevice,
     subject: str,
-    poses: Sequence[str],
+    poses: Sequence[str | Pose],
     *,
     mirror: Mirror | None = None,
     watch: Watch = unwatched,
@@ -84,7 +88,7 @@ def open_sitting(
     subject
         Pseudonymous id, see `pairs.check_id`. The reference of its consent goes into journal and sidecars.
     poses
-        What to ask of the subject, in this order; each name once.
+        What to ask of the subject, in this order; each name once. What a pose does not show is not checked.
     mirror
         Receives a verified second copy of every pair.
     watch
@@ -97,21 +101,38 @@ def open_sitting(
     CaptureError
         if the poses make no plan or a file is damaged.
     """
-    check_poses(poses)
+    plan = tuple(pose if isinstance(pose, Pose) else usual_pose(pose) for pose in poses)
+    names = tuple(pose.name for pose in plan)
+    check_poses(names)
     consent = read_subject(raw, subject).consent
-    with open_journal(raw, subject, tuple(poses), rig, consent) as journal:
-        yield Sitting(rig, raw, lamps, camera, journal, mirror, watch)
+    with open_journal(raw, subject, names, rig, consent) as journal:
+        yield Sitting(_Studio(rig, lamps, camera, plan), raw, journal, mirror, watch)
+
+
+@dataclass(frozen=True)
+class _Studio:
+    """The devices of a sitting, and what is asked before them."""
+
+    rig: Rig
+    lamps: Lamps
+    camera: CameraDevice
+    plan: tuple[Pose, ...]
+
+    def rig_for(self, name: str) -> Rig:
+        """Return the rig as the checks of that pose are to see it."""
+        pose = next(pose for pose in self.plan if pose.name == name)
+        return replace(self.rig, check_faces=self.rig.check_faces and pose.face, check_eyes=self.rig.check_eyes and pose.eyes)
 
 
 class Sitting:
     """Keeps journal, take folders, mirror and card in step while a session is held. Made by `open_sitting`."""
 
-    def __init__(
-        self, rig: Rig, raw: Path, lamps: Lamps, camera: CameraDevice, journal: Journal, mirror: Mirror | None, watch: Watch
-    ) -> None:
-        self._rig = rig
+    def __init__(self, studio: _Studio, raw: Path, journal: Journal, mirror: Mirror | None, watch: Watch) -> None:
+        camera = studio.camera
+        self._rig = studio.rig
+        self._rig_for = studio.rig_for
         self._raw = raw
-        self._lamps = lamps
+        self._lamps = studio.lamps
         self._camera = camera
         self._journal = journal
         self._mirror = mirror
@@ -296,7 +317,7 @@ class Sitting:
             except HardwareError as error:
                 return Attempt(take_id, pose, "failed", (str(error),), apparatus=True), []
             self._watch(Stage("checking", take_id, pose, take.studio.path, take.flash.path))
-            verdict = check_take(take, self._rig)
+            verdict = check_take(take, self._rig_for(pose))
             if verdict.good:
                 self._watch(Stage("saving", take_id, pose))
                 self._commit(take_id, pose, take, verdict)
@@ -328,7 +349,15 @@ class Sitting:
         last = self._journal.attempts[-1] if self._journal.attempts else Attempt("", "", "")
         self._watch(Stage("recovering", last.take, last.pose))
         self._lamps.wait_until_ready()
-        self._camera.reconnect()
+        for number in reversed(range(_RECONNECTIONS)):
+            try:
+                self._camera.reconnect()
+                return
+            except SettingsError:
+                raise
+            except CameraError:
+                if number == 0:
+                    raise
 
     def _commit(self, take_id: str, pose: str, take: Take, verdict: Verdict) -> None:
         folder = take_folder(self._raw, self._journal.subject, self._journal.session, take_id)

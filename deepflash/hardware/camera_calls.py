@@ -19,6 +19,7 @@ from deepflash.files import write_durably
 
 CALL_LIMIT_S = 5.0
 
+_AT_ONCE_S = 1.0  # what a camera lacks it says at once; libgphoto2 says so too when there was no answer
 _ALWAYS_ASK = "ptp2=cachetime=0"
 
 P = ParamSpec("P")
@@ -54,9 +55,9 @@ def within(limit_s: float, what: str, call: Callable[P, R], *arguments: P.args, 
     except gp.GPhoto2Error as error:
         if error.code == gp.GP_ERROR_CAMERA_BUSY:
             raise BusyError(f"the camera was busy when {what}; wait until it has stored its photographs") from error
-        if error.code in {gp.GP_ERROR_BAD_PARAMETERS, gp.GP_ERROR_NOT_SUPPORTED}:
-            raise LacksError(f"the camera cannot do this: {what} ({error})") from error
         took_s = time.monotonic() - start_s
+        if error.code in {gp.GP_ERROR_BAD_PARAMETERS, gp.GP_ERROR_NOT_SUPPORTED} and took_s < _AT_ONCE_S:
+            raise LacksError(f"the camera cannot do this: {what} ({error})") from error
         reason = f"no answer within {limit_s:.0f} s" if took_s >= limit_s else str(error)
         raise ShootingError(f"the camera failed when {what} ({reason})") from error
 
