@@ -40,7 +40,6 @@ from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import Pair, commit_pair, take_folder
 
-
 _RECONNECTIONS = 3  # a camera that has just failed may need a moment, or a second failure
 
 
