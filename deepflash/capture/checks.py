@@ -96,6 +96,9 @@ def _check_lamps(take: Take) -> Iterator[str]:
         if times.lamps_on_s < at_s < times.lamps_off_s and not switching.on:
             yield f"the lamp guard switched the lamps off before the studio shot was over ({_why(switching)}); take it again"
             return
+        if at_s == times.lamps_off_s and switching.confirmed is False:
+            yield "the relay board did not confirm that the lamps were off for the flash shot; take it again"
+            return
 
 
 def _why(switching: Switching) -> str:

@@ -5,7 +5,7 @@ its input, `{"id": 7, "do": "on" | "off"}` and `{"do": "beat"}`, and answers eac
 of every command written to the board, with its time on CLOCK_MONOTONIC, in lines `{"event": "switched", ...}`,
 of what the board says of itself (`seen`) and of what is wrong (`fault`), see `lamp_switch`.
 
-The lamps go off, and the off is repeated because a board may drop a command,
+The lamps go off, and the off is confirmed by the board or else repeated, because a board may drop a command,
 
 - at the start, before anything else;
 - when the input ends, as it does when the parent is killed;

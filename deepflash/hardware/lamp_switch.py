@@ -30,9 +30,10 @@ class Switch:
     """The one place that writes to the board.
 
     After a switching the board is asked for its state, if it can tell. An off that it does not confirm is insisted
-    on until it does. Events: `switched` for every write of a command; `seen` for every answer, with None once for a
-    board that gives none; `fault` when something is wrong with the board or its port, and again, empty, when it is
-    mended.
+    on until it does; boards that cannot tell get every off three times. Events: `switched` for every write of a
+    command; `seen` for every answer, with None once for a board that gives none; `unconfirmed` when something else
+    had to be written before the board had confirmed a command; `fault` when something is wrong with the board or its
+    port, and again, empty, when it is mended.
 
     Where the board has a timer, lamps are switched on for `HOLD_S` only, and again every `REFRESH_EVERY_S`: they go
     off also if this process is killed together with everything else.
@@ -50,6 +51,7 @@ class Switch:
         self._can_answer = self._board.read_back is not None  # until a board that need not answer has not
         self._has_answered = self._can_answer and self._board.read_back is not None and self._board.read_back.is_sure
         self._written_s = -1.0  # the last write, questions included
+        self._commanded_s: float | None = None  # the last command
         self._on_written_s = 0.0
         self._repeats = 0
         self._look_at_s = _NEVER
@@ -84,9 +86,12 @@ class Switch:
             if the port fails. It is then got back, and the lamps switched off.
         """
         self._write(self._frames[on])
+        if self._is_unsure() and self._has_answered and self._commanded_s is not None:
+            self._tell({"event": "unconfirmed", "of_s": self._commanded_s})
+        self._commanded_s = self._written_s
         self._note_hold(on)
         self.on_since_s = (self.on_since_s or self._written_s) if on else None
-        self._repeats = 0 if on or why == "insisting" else self._repeats - 1 if why == "repeat" else OFF_REPEATS
+        self._repeats = self._repeats_after(on, why)
         self._asked_s = None  # an answer that is under way may tell of the time before
         self._insists = self._is_confirmed = False
         self._look_at_s = _NEVER if self._repeats else self._written_s + self._board.min_gap_s
@@ -96,6 +101,12 @@ class Switch:
         if not self._can_answer:
             self._set_fault("")
         return self._written_s
+
+    def _repeats_after(self, on: bool, why: str) -> int:
+        """Return how often an off is repeated blindly: not at all where the board is asked instead."""
+        if on or self._has_answered:
+            return 0
+        return self._repeats - 1 if why == "repeat" else OFF_REPEATS
 
     def next_due_s(self) -> float:
         """Return when `tend` next has something to do."""
@@ -205,7 +216,7 @@ class Switch:
     def _judge(self, state: bool, now_s: float) -> None:
         self._misses, self._has_answered = 0, True
         wanted = self.on_since_s is not None
-        self._tell({"event": "seen", "on": state, "at_s": now_s})
+        self._tell({"event": "seen", "on": state, "at_s": now_s, "of_s": self._commanded_s, "obeyed": state == wanted})
         if state == wanted:
             if not self._fault_stays:
                 self._set_fault("")
@@ -244,6 +255,7 @@ class Switch:
             self.on_since_s = None  # unknown from here on; the first act on a port that is back is off
             self._repeats, self._asked_s, self._insists, self._fault_stays = 0, None, False, False
             self._look_at_s = _NEVER
+            self._is_confirmed = False
             self._reopen_at_s = time.monotonic() + _REOPEN_EVERY_S
             fault = self._port.sentence(error)
             self._set_fault(fault)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,12 +34,16 @@ class Switching:
         `command`, or the guard's own reason: `start`, `repeat`, `refresh`, `no beat`, `on for too long`, ...
     frame
         The bytes written, as hexadecimal text.
+    confirmed
+        Whether the board said, before anything else was written, that it had obeyed. None where it cannot tell, or
+        has not been asked yet.
     """
 
     at_s: float
     on: bool
     why: str
     frame: str
+    confirmed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -242,9 +246,18 @@ class Lamps:
             elif message["event"] == "seen":
                 self._seen_on, self._seen_s = message["on"], message["at_s"]
                 self._can_see = self._seen_on is not None
+                self._confirm(message.get("of_s"), message.get("obeyed", False))
+            elif message["event"] == "unconfirmed":
+                self._confirm(message["of_s"], False)
             elif message["event"] == "fault":
                 self._board_fault = message["error"]
             self._changed.notify_all()
+
+    def _confirm(self, at_s: float | None, obeyed: bool) -> None:
+        """Note of a command whether it was obeyed; what was found out first stays."""
+        for place, switching in enumerate(self._switchings):
+            if switching.at_s == at_s and switching.confirmed is None:
+                self._switchings[place] = replace(switching, confirmed=obeyed)
 
     def _start_guard(self) -> Child:
         rig = self._rig
