@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from deepflash.capture.journal import Attempt
 from deepflash.capture.mirror import Mirror
-from deepflash.capture.poses import Pose
+from deepflash.capture.poses import Pose, usual_pose
 from deepflash.capture.sitting import Sitting, Stage, open_sitting
 from deepflash.capture.subjects import Subject, find_subjects, read_subject, save_subject
 from deepflash.errors import CaptureError, DeepflashError
@@ -273,7 +273,8 @@ class Desk:
         if self._sitting is not None:
             raise CaptureError(f"the session of {self._sitting.journal.subject} is not finished; finish it first")
         read_subject(self.studio.raw, subject)
-        plan = tuple(poses) if poses else tuple(pose.name for pose in self.studio.poses)
+        known = {pose.name: pose for pose in self.studio.poses}
+        plan = [known.get(name) or usual_pose(name) for name in poses or known]
         self._connect(subject)
         if self._rig is None or self._lamps is None or self._camera is None:
             raise CaptureError("the rig is not open")

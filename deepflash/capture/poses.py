@@ -3,7 +3,8 @@
 import math
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from deepflash.errors import CaptureError, PairError
 _LARGEST_PICTOGRAM = 1_000_000
 _PICTOGRAM_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LONGEST_PROMPT = 200
+_FACE_SEEN_DEGREES = 60  # the detector knows faces from the front
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,23 @@ class Pose:
         What the operator says or the subject reads.
     pictogram, media_type
         A picture of it, and its kind; empty if there is none.
+    face, eyes
+        Whether a face, and its open eyes, are to be seen in it; what is not is not checked.
     """
 
     name: str
     prompt: str
     pictogram: bytes = b""
     media_type: str = ""
+    face: bool = True
+    eyes: bool = True
 
 
 def load_poses(path: Path) -> tuple[Pose, ...]:
-    """Read a pose list: a TOML file with a table `[[pose]]` for each, of `name`, `prompt` and, if wanted, `pictogram`.
+    """Read a pose list: a TOML file with a table `[[pose]]` for each, with a `name`.
 
-    A pictogram is the name of an SVG, PNG or JPEG file in the list's folder or below. A usual pose without one gets
-    the usual one.
+    It may have a `prompt`; a `pictogram`, the name of an SVG, PNG or JPEG file in the list's folder or below; and
+    `face = false` or `eyes = false` where none, or none that are open, are to be seen. A usual pose has the usual ones.
 
     Raises
     ------
@@ -65,25 +71,26 @@ def load_poses(path: Path) -> tuple[Pose, ...]:
     return poses
 
 
-def named_poses(names: tuple[str, ...]) -> tuple[Pose, ...]:
-    """Return the usual poses of these names; a name that is not usual is its own prompt."""
+def named_poses(names: Sequence[str]) -> tuple[Pose, ...]:
+    """Return the usual poses of these names; errors as `check_poses`."""
     check_poses(names)
-    return tuple(_usual_pose(name) for name in names)
+    return tuple(usual_pose(name) for name in names)
 
 
 def _pose_from(entry: Any, folder: Path) -> Pose:
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise CaptureError("a [[pose]] has text only: name, prompt, pictogram")
-    unknown = sorted(entry.keys() - {"name", "prompt", "pictogram"})
-    if unknown or "name" not in entry:
-        raise CaptureError(f"unknown key {unknown[0]!r} in a [[pose]]" if unknown else "a [[pose]] has no name")
-    usual = _usual_pose(entry["name"])
-    prompt = entry.get("prompt", usual.prompt)
-    if not 1 <= len(prompt) <= _LONGEST_PROMPT:
-        raise CaptureError(f"the prompt of {entry['name']!r} has {len(prompt)} characters; use 1 to {_LONGEST_PROMPT}")
-    if "pictogram" not in entry:
-        return Pose(usual.name, prompt, usual.pictogram, usual.media_type)
-    return Pose(usual.name, prompt, *_read_pictogram(folder, entry["pictogram"]))
+    kinds = {"name": str, "prompt": str, "pictogram": str, "face": bool, "eyes": bool}
+    if not isinstance(entry, dict) or "name" not in entry:
+        raise CaptureError("a [[pose]] has no name")
+    for key, value in entry.items():
+        if type(value) is not kinds.get(key):
+            raise CaptureError(f"{key} = {value!r} is not for a [[pose]]; it has name, prompt, pictogram, face and eyes")
+    pose = replace(usual_pose(entry["name"]), **{key: entry[key] for key in entry.keys() - {"pictogram"}})
+    if not 1 <= len(pose.prompt) <= _LONGEST_PROMPT:
+        raise CaptureError(f"the prompt of {pose.name!r} has {len(pose.prompt)} characters; use 1 to {_LONGEST_PROMPT}")
+    if "pictogram" in entry:
+        content, media_type = _read_pictogram(folder, entry["pictogram"])
+        pose = replace(pose, pictogram=content, media_type=media_type)
+    return pose
 
 
 def _read_pictogram(folder: Path, name: str) -> tuple[bytes, str]:
@@ -127,11 +134,13 @@ _USUAL = {
 POSES = tuple(_USUAL)
 
 
-def _usual_pose(name: str) -> Pose:
+def usual_pose(name: str) -> Pose:
+    """Return the usual pose of that name; a name that is not usual is its own prompt."""
     if name not in _USUAL:
         return Pose(name, re.sub(r"[-_]+", " ", name).strip().capitalize())
     prompt, head = _USUAL[name]
-    return Pose(name, prompt, _draw_head(head).encode(), "image/svg+xml")
+    face = abs(head.yaw) < _FACE_SEEN_DEGREES
+    return Pose(name, prompt, _draw_head(head).encode(), "image/svg+xml", face=face, eyes=head.eyes_open)
 
 
 def _draw_head(head: _Head) -> str:

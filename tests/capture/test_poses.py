@@ -27,6 +27,15 @@ def test_every_usual_pose_has_a_prompt_and_a_pictogram_of_its_own() -> None:
         assert ET.fromstring(pose.pictogram).tag.endswith("svg")
 
 
+def test_what_a_pose_does_not_show_is_not_to_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "poses.toml").write_text('[[pose]]\nname = "hood"\nface = false\n')
+    shown = {pose.name: (pose.face, pose.eyes) for pose in (*named_poses(POSES), *load_poses(tmp_path / "poses.toml"))}
+    assert shown["hood"] == (False, True)
+    assert shown["eyes-closed"] == (True, False)
+    assert not shown["profile"][0]
+    assert shown["frontal"] == shown["left"] == (True, True)
+
+
 def test_a_pose_with_another_name_is_its_own_prompt() -> None:
     (pose,) = named_poses(("chin-on_hand",))
     assert (pose.prompt, pose.pictogram) == ("Chin on hand", b"")
@@ -39,9 +48,9 @@ def test_a_pose_with_another_name_is_its_own_prompt() -> None:
         ("pose = 3", "is not a pose list"),
         ('other = 1\n[[pose]]\nname = "up"', "is not a pose list"),
         ("[[pose]\n", "is not a readable TOML file"),
-        ("[[pose]]\nname = 3", "text only"),
+        ("[[pose]]\nname = 3", "name = 3 is not for a"),
         ('[[pose]]\nprompt = "x"', "has no name"),
-        ('[[pose]]\nname = "up"\nsound = "x"', "unknown key 'sound'"),
+        ('[[pose]]\nname = "up"\nsound = "x"', "sound = 'x' is not for a"),
         ('[[pose]]\nname = "../up"', "is not a pose id"),
         ('[[pose]]\nname = "up"\n[[pose]]\nname = "up"', "make no plan"),
         ('[[pose]]\nname = "up"\nprompt = ""', "has 0 characters"),
