@@ -162,7 +162,8 @@ SENTENCES = {
 def test_whatever_the_phone_does_wrong_is_one_sentence_and_the_next_take_is_good(
     habit: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepflash.hardware.phone._TRIGGER_LIMIT_S", 1.0)
+    if habit == "does nothing":
+        monkeypatch.setattr("deepflash.hardware.phone._TRIGGER_LIMIT_S", 1.0)
     with a_phone(port) as phone, PhoneCamera(port, "torch", patience_s=10) as camera:
         phone.habits = [habit]
         with pytest.raises(CameraError, match=f"^phone:{port}: {SENTENCES[habit]}$"):
@@ -500,7 +501,7 @@ def test_with_the_torch_a_browser_takes_two_full_frames_at_the_frames_own_times(
         torch = browser.run("return window.stage.torch")
         assert browser.run("return crossOriginIsolated") is True
 
-    assert statistics.median(spacings_s) == pytest.approx(0.5, abs=0.04)  # a frame is 0.033 s
+    assert statistics.median(spacings_s) == pytest.approx(0.5, abs=BUSY_S)
     assert [lit for lit, _ in torch] == [True, False] * 3
     with Image.open(files[0].path) as image:
         assert image.size == (3840, 2160)
@@ -558,7 +559,7 @@ def test_a_session_with_the_phone_commits_its_pairs_and_retakes_what_failed(
             browser.run("window.stage.failures = 1")
 
     with emulated_board(tmp_path) as board:
-        rig = replace(board, camera_port=camera_port, camera_lag_s=0.0, tolerance_s=0.2, check_faces=False, check_eyes=False)
+        rig = replace(board, camera_port=camera_port, camera_lag_s=0.0, tolerance_s=0.3, check_faces=False, check_eyes=False)
         opening.start()
         result = hold_session(rig, tmp_path / "raw", "S001", ["frontal", "left"], prompt=prompt)
         opening.join()
