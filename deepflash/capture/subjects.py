@@ -51,7 +51,7 @@ def read_subject(raw: Path, subject_id: str) -> Subject:
         return Subject(subject_id, str(content["consent"]))
     except FileNotFoundError:
         return Subject(subject_id)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CaptureError(f"{path} is damaged ({error}); write the subject's consent reference again") from error
 
 
@@ -82,7 +82,7 @@ def _standing(raw: Path, folder: Path) -> Standing | None:
         subject = read_subject(raw, folder.name)
     except PairError:
         return None
-    except CaptureError:
+    except (CaptureError, OSError):
         subject = Subject(folder.name)
     finished = 0
     unfinished: tuple[str, ...] = ()
