@@ -40,6 +40,7 @@ from PIL import ExifTags, Image
 
 from deepflash.capture.session import hold_session
 from deepflash.errors import DeepflashError
+from deepflash.hardware.camera import Camera, Shot
 from deepflash.hardware.emulator.faults import Fault, clear_faults, order_fault
 from deepflash.hardware.emulator.journal import read_journal
 from deepflash.hardware.emulator.sitters import SitterChoice
@@ -209,6 +210,7 @@ class Run:
                 check_faces=False,
                 check_eyes=False,
             )
+            self._wait_for_scene(rig)
             for first in range(0, self.pairs, POSES_IN_SESSION):
                 poses = [f"p{pose:04d}" for pose in range(first, min(self.pairs, first + POSES_IN_SESSION))]
                 while not self._hold_once(rig, f"S{self.number:03d}", poses) and not self._is_finished(poses):
@@ -216,6 +218,14 @@ class Run:
             self.judge = judge(self.raw, self.studio, self.told, rig)
             if self._keep:
                 shutil.copytree(self.raw, self.raw.parent.with_name(f"raw-{self.number}"))
+
+    def _wait_for_scene(self, rig: Rig) -> None:
+        """Take one photograph: until its scene stands, the emulated camera stores nothing, which no real one does."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Camera(rig.camera_port, rig.camera_model, quiet_s=2.0) as first,
+        ):
+            first.delete(first.shoot([Shot(0.0, flash=False)], at_s=0.0, folder=Path(folder), on_trigger=lambda *_: None))
 
     def later(self, delay_s: float, strike: Callable[[], None]) -> None:
         """Do something within the take that is about to begin."""

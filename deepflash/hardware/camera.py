@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ _SHOOT_LIMIT_S = 30.0
 _DELETE_LIMIT_S = 15.0
 _SLOWEST_TRANSFER_S = 120.0
 _CLOSE_GRACE_S = 1.0
+_OWED = 10  # times the quiet time: so long after its trigger the photograph of a failed attempt may still come
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ class Camera:
         self._options = Options(quiet_s, fetch_twice, dict(settings or {}))
         self._worker: Child | None = None
         self._known: set[tuple[str, str]] | None = None
+        self._owed = 0  # photographs of failed attempts that have not been seen
+        self._owed_until_s = 0.0
         self.facts = CameraFacts()
         self.orphans: list[tuple[str, str]] = []
         self.drifts: list[str] = []
@@ -182,7 +185,7 @@ class Camera:
         self.facts = CameraFacts(found["settings"], found["flash_settable"], versions, found["card_free_bytes"], ahead_s)
         card = {(folder, name) for folder, name in found["card"]}
         if self._known is not None:
-            self.orphans += sorted(card - self._known)
+            self._enter_orphans(card - self._known)
         self._known = card
 
     def make_ready(self) -> None:
@@ -190,7 +193,8 @@ class Camera:
 
         Settings that drifted are set back and entered in `drifts`. Photographs of an attempt that failed,
         or of a killed program, may still be on their way to the card, and would be taken for those of the
-        next shots. Does not wait where all is quiet already.
+        next shots: it is waited for as many as were triggered, for ten times `quiet_s` at most. Does not
+        wait where all is quiet already.
 
         Raises
         ------
@@ -199,15 +203,16 @@ class Camera:
         CameraError
             if it does not become quiet, or fails.
         """
-        self._tell({"do": "make_ready"})
+        self._tell({"do": "make_ready", "owed": self._owed, "owed_until_s": self._owed_until_s})
         answer = self._answer(time.monotonic() + _READY_LIMIT_S, "waiting")
         self.drifts += [
             f"{name} was {found} and has been set back to {self._options.settings[name]}"
             for name, found in answer["drifts"].items()
         ]
         strays = {(folder, name) for folder, name in answer["strays"]}
-        self.orphans += sorted(strays)
+        self._enter_orphans(strays)
         self._known = (self._known or set()) | strays
+        self._owed = 0
 
     def shoot(
         self,
@@ -243,13 +248,17 @@ class Camera:
         """
         self._tell({"do": "shoot", "at_s": at_s, "shots": [asdict(shot) for shot in shots], "folder": str(folder.absolute())})
         until_s = max(at_s, time.monotonic()) + shots[-1].offset_s + _SHOOT_LIMIT_S
+        triggered, last_s = 0, max(at_s, time.monotonic())
         try:
             while (message := self._answer(until_s, "photographing"))["event"] == "triggered":
+                triggered, last_s = message["shot"] + 1, message["before_s"]
                 on_trigger(message["shot"], Trigger(message["before_s"], message["after_s"]))
                 if message["shot"] == len(shots) - 1:
                     until_s = time.monotonic() + _SHOOT_LIMIT_S + _SLOWEST_TRANSFER_S
         except BaseException:
             self._drop_worker(0.0)  # what it may still say must not be taken for the next answer
+            self._owed += min(triggered + 1, len(shots))  # a trigger that failed may have been heard
+            self._owed_until_s = last_s + _OWED * self._options.quiet_s
             raise
         return self._entered(message["files"])
 
@@ -279,6 +288,11 @@ class Camera:
         self._tell({"do": "delete", "paths": paths})
         self._answer(time.monotonic() + _DELETE_LIMIT_S * len(paths), "deleting from the card")
         self._known = (self._known or set()) - set(paths)
+
+    def _enter_orphans(self, found: set[tuple[str, str]]) -> None:
+        self.orphans += sorted(found)
+        photographs = {(folder, PurePosixPath(name).stem) for folder, name in found}  # RAW and JPEG are one
+        self._owed = max(0, self._owed - len(photographs))
 
     def _entered(self, files: Sequence[dict[str, Any]]) -> list[CardFile]:
         """Return what the worker fetched, and remember that it is on the card."""

@@ -86,8 +86,11 @@ class Tether:
             "python-gphoto2": gp.__version__,
         }
 
-    def make_ready(self) -> dict[str, Any]:
-        """Wait until the camera has announced nothing for the quiet time; return the strays and drifts that came."""
+    def make_ready(self, owed: int, owed_until_s: float) -> dict[str, Any]:
+        """Wait until the camera has announced nothing for the quiet time; return the strays and drifts that came.
+
+        As many photographs as are `owed` by failed attempts are waited for until `owed_until_s`.
+        """
         drifts = self._lock.hold()
         until_s = time.monotonic() + READY_LIMIT_S
         strays: list[CardPath] = []
@@ -96,7 +99,8 @@ class Tether:
             if new:
                 strays += new
                 self._last_stir_s = time.monotonic()
-            if time.monotonic() >= self._last_stir_s + self._quiet_s:
+            is_paid = len({_stem(path) for path in strays}) >= owed or time.monotonic() >= owed_until_s
+            if is_paid and time.monotonic() >= self._last_stir_s + self._quiet_s:
                 return {"strays": strays, "drifts": drifts}
             if time.monotonic() > until_s:
                 raise ShootingError("the camera does not stop announcing photographs; do not press it")
@@ -309,7 +313,7 @@ def main(arguments: list[str]) -> int:
 
 def _obey(tether: Tether, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "make_ready":
-        return tether.make_ready()
+        return tether.make_ready(command["owed"], command["owed_until_s"])
     if command["do"] == "shoot":
         return tether.shoot(command["at_s"], [Shot(**shot) for shot in command["shots"]], Path(command["folder"]))
     paths = [(folder, name) for folder, name in command["paths"]]
