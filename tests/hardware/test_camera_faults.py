@@ -36,8 +36,17 @@ def open_camera(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "fetched").mkdir()
     with ExitStack() as stack:
 
-        def open_camera(*, raw: bool = False, quiet_s: float = 0.2, **options: Any) -> Camera:
-            command = [sys.executable, FAKE_CAMERA, str(studio), "64", "48", "0", str(10**9), *(["raw"] if raw else [])]
+        def open_camera(*, raw: bool = False, quiet_s: float = 0.2, render_s: float = 0.0, **options: Any) -> Camera:
+            command = [
+                sys.executable,
+                FAKE_CAMERA,
+                str(studio),
+                "64",
+                "48",
+                str(render_s),
+                str(10**9),
+                *(["raw"] if raw else []),
+            ]
             rig = stack.enter_context(studio_with_camera(studio, command))
             return stack.enter_context(Camera(rig.camera_port, rig.camera_model, quiet_s=quiet_s, **options))
 
@@ -181,3 +190,17 @@ def test_the_users_settings_of_libgphoto2_stay_as_they_are(open_camera: OpenCame
     assert users.read_text() == "ptp2_ip=guid=00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff\n"
     assert "ptp2_ip=guid=00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff" in ours.read_text().splitlines()
     assert os.environ["HOME"] == str(tmp_path / "home")
+
+
+def test_photographs_of_a_failed_attempt_are_waited_for_longer_than_the_quiet_time(
+    open_camera: OpenCamera, studio: Path, tmp_path: Path
+) -> None:
+    camera = open_camera(quiet_s=0.3, render_s=0.7)
+    order_fault(studio, Fault("camera", "dropped-after", skip=1))
+    with pytest.raises(CameraError, match="failed when triggering"):
+        shoot(camera, tmp_path)
+    camera.reconnect()
+
+    files = shoot(camera, tmp_path)
+
+    assert [file.name for file in files] == ["IMG_0003.JPG", "IMG_0004.JPG"]
