@@ -1,5 +1,6 @@
 """Calibration: the lamps' decay and the shutter's lag that a test chose are found in photographs."""
 
+import json
 import math
 import sys
 from dataclasses import replace
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from deepflash.capture.calibration import calibrate, conclude, save_plot, update_rig_file
 from deepflash.capture.decay import Measurement, fit_decay
+from deepflash.cli import cli
 from deepflash.errors import CaptureError, HardwareError
 from deepflash.hardware.emulator.studio import studio_with_camera
 from deepflash.hardware.rig import Rig, load_rig, save_rig
@@ -138,3 +141,38 @@ def test_a_rig_file_that_was_saved_by_us_can_be_changed(tmp_path: Path) -> None:
 def test_a_missing_rig_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match="does not exist"):
         update_rig_file(tmp_path / "none.toml", {"settle_s": 0.25})
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the command find what these photographs would show."""
+    found = conclude(series(0.02, 0.08, noise=0.002), EXPOSURE_S)
+    monkeypatch.setattr("deepflash.capture.calibration.calibrate", lambda *_, **__: found)
+
+
+@pytest.mark.parametrize(("answer", "flag", "written"), [("y\n", [], True), ("n\n", [], False), ("", ["--yes"], True)])
+def test_the_command_writes_the_rig_file_after_asking(
+    measured: None, tmp_path: Path, answer: str, flag: list[str], written: bool
+) -> None:
+    save_rig(Rig("/dev/x", "usb:"), tmp_path / "rig.toml")
+    arguments = ["capture", "calibrate", "--rig", str(tmp_path / "rig.toml"), "--plot", str(tmp_path / "c.png"), *flag]
+
+    result = CliRunner().invoke(cli, arguments, input=answer, standalone_mode=False)
+
+    assert result.return_value == 0
+    assert ("Write this into" in result.stderr) == (not flag)
+    assert (load_rig(tmp_path / "rig.toml").settle_s != 0.4) == written
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_a_doubtful_measurement_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = [Measurement(float(delay), float(np.clip(1 - delay / 0.6, 0, 1) ** 0.3)) for delay in np.linspace(-0.3, 1.2, 24)]
+    monkeypatch.setattr("deepflash.capture.calibration.calibrate", lambda *_, **__: conclude(ramp, EXPOSURE_S))
+    save_rig(Rig("/dev/x", "usb:"), tmp_path / "rig.toml")
+    arguments = ["capture", "calibrate", "--rig", str(tmp_path / "rig.toml"), "--plot", str(tmp_path / "c.png"), "--yes"]
+
+    result = CliRunner().invoke(cli, [*arguments, "--json"], standalone_mode=False)
+
+    assert result.return_value == 3
+    assert json.loads(result.stdout)["written"] is False
+    assert load_rig(tmp_path / "rig.toml") == Rig("/dev/x", "usb:")
