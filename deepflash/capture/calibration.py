@@ -26,6 +26,7 @@ from deepflash.hardware.cameras import CameraDevice, open_camera
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig, load_rig
 from deepflash.pictures import Picture, read_rgb
+from deepflash.progress import Report, silent
 
 DARK_ENOUGH = 0.01
 """The fraction of the lamps' full light that may be left at the flash exposure."""
@@ -38,8 +39,6 @@ _FULL = (0.05, 0.9)  # a block is compared if full light makes it so bright, in 
 _BLOCKS = 24  # columns
 _ROUGH_FIT = 0.03  # of full light; above it the decay is not exponential enough to be trusted
 _UNSURE = 0.1  # of the settle time
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Calibration:
         return {**asdict(self), "confident": self.confident, "changes": self.changes}
 
 
-def calibrate(rig: Rig, *, fraction: float = DARK_ENOUGH, report: Report = lambda _done, _of: None) -> Calibration:
+def calibrate(rig: Rig, *, fraction: float = DARK_ENOUGH, report: Report = silent) -> Calibration:
     """Measure a rig's lamps and shutter with about 28 photographs; the lamps are off afterwards.
 
     Nobody need sit there, but something bright must, at one place, and other light must stay as it is. The camera's
@@ -95,7 +94,7 @@ def calibrate(rig: Rig, *, fraction: float = DARK_ENOUGH, report: Report = lambd
     fraction
         How much of the lamps' full light may be left at the flash exposure.
     report
-        Called with the number of photographs done and planned.
+        Called after every photograph.
 
     Raises
     ------
@@ -108,7 +107,7 @@ def calibrate(rig: Rig, *, fraction: float = DARK_ENOUGH, report: Report = lambd
         raise CaptureError(f"{fraction} is no small fraction of light; use for example 0.01")
     planned = 4 + len(_COARSE_S) + _FINE
     with Lamps(rig) as lamps, open_camera(rig) as camera, tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(rig, lamps, camera, Path(folder), lambda done: report(done, planned))
+        bench = _Bench(rig, lamps, camera, Path(folder), lambda done: report(done, planned, ""))
         full, dark = [bench.photograph(None) for _ in range(2)], [bench.photograph(_DARK_AFTER_S) for _ in range(2)]
         meter = _Meter(full, dark)
         coarse = [meter.measure(bench.photograph(delay_s)) for delay_s in _COARSE_S]

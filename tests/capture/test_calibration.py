@@ -97,7 +97,9 @@ def test_an_emulated_rig_is_measured_to_ten_percent(
     script = str(Path(__file__).with_name("glowing_camera.py"))
     folder, done = tmp_path / "studio", []
     with studio_with_camera(folder, [sys.executable, script, str(folder), str(decay_s), str(lag_s), str(ambient)]) as rig:
-        calibration = calibrate(replace(rig, quiet_s=0.2), fraction=0.01, report=lambda count, of: done.append((count, of)))
+        calibration = calibrate(
+            replace(rig, quiet_s=0.2), fraction=0.01, report=lambda count, of, _note: done.append((count, of))
+        )
 
     assert calibration.settle_s == pytest.approx(decay_s * math.log(100), rel=0.1)
     assert calibration.lag_s == pytest.approx(lag_s, abs=0.012)  # the emulated relay's own 4 ms count against it
