@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -70,9 +72,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 def _defaults(command: click.Command, config: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a table's values as click wants them; they mean what they would mean if they were typed."""
     known: dict[str, click.Command | None] = (
-        {**command.commands}
-        if isinstance(command, click.Group)
-        else {str(parameter.name).replace("_", "-"): None for parameter in command.params}
+        {**command.commands} if isinstance(command, click.Group) else dict.fromkeys(_names_as_typed(command))
     )
     defaults: dict[str, Any] = {}
     for key, value in config.items():
@@ -82,12 +82,17 @@ def _defaults(command: click.Command, config: dict[str, Any], where: str) -> dic
         if child is None:
             if not isinstance(value, str | int | float):
                 raise click.BadParameter(f"{where}: {key} = {value!r} must be text, a number, true or false")
-            defaults[key.replace("-", "_")] = str(value)
+            defaults[_names_as_typed(command)[key]] = str(value)
         elif isinstance(value, dict):
             defaults[key] = _defaults(child, value, f"{where}, table {key}")
         else:
             raise click.BadParameter(f"{where}: {key} is a command, so it needs a table, [{key}], not {value!r}")
     return defaults
+
+
+def _names_as_typed(command: click.Command) -> dict[str, str]:
+    """Return a command's parameters by the long names of their options, without dashes."""
+    return {parameter.opts[-1].lstrip("-"): str(parameter.name) for parameter in command.params}
 
 
 @click.group(context_settings={"auto_envvar_prefix": "DEEPFLASH", "help_option_names": ["-h", "--help"]})
@@ -136,11 +141,17 @@ size_option = click.option(
 )
 
 
-def _pose_names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    from deepflash.capture.session import check_poses, first_poses
+def _pose_plan(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
+    from deepflash.capture.journal import check_poses
+    from deepflash.capture.poses import load_poses, named_poses
+    from deepflash.capture.session import first_poses
 
     try:
-        return check_poses(first_poses(int(value)) if value.isdecimal() else [name.strip() for name in value.split(",")])
+        if value.endswith(".toml"):
+            return load_poses(Path(value))
+        names = first_poses(int(value)) if value.isdecimal() else tuple(name.strip() for name in value.split(","))
+        check_poses(names)
+        return named_poses(names)
     except DeepflashError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -159,35 +170,49 @@ def capture_group() -> None:
     """Photograph pairs: studio lamps, then the flash."""
 
 
-@capture_group.command("session")
-@click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
-@click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
-@click.option(
+poses_option = click.option(
     "--poses",
     default="3",
     show_default=True,
-    callback=_pose_names,
-    help="How many of the standard poses, or names: frontal,left,smile.",
+    callback=_pose_plan,
+    help="How many of the standard poses, their names (frontal,left,smile), or a pose list (.toml).",
 )
-@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
-@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
-@click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
-@sitters_option
-@size_option
-@click.option(
+mirror_option = click.option(
+    "--mirror", type=_FOLDER, help="A second tree, on another disk, for a verified copy of every pair."
+)
+raw_option = click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
+seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Of the emulated sitter's motion and the sensor's noise.",
 )
+
+
+@capture_group.command("session")
+@click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
+@click.option("--consent", help="Where the person's signed consent is filed, such as a form's number.")
+@raw_option
+@mirror_option
+@poses_option
+@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
+@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
+@click.option("--daemon", help="Address of a running daemon, as it printed it. Default: this rig's daemon, or a private one.")
+@click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
+@sitters_option
+@size_option
+@seed_option
 @json_option
 def capture_session(
     subject: str,
+    consent: str | None,
     raw: Path,
-    poses: tuple[str, ...],
+    mirror: Path | None,
+    poses: Any,
     rig: Path | None,
     emulate: bool,
+    daemon: str | None,
     prompt: bool | None,
     sitters: Path | None,
     size: tuple[int, int],
@@ -196,31 +221,141 @@ def capture_session(
 ) -> ExitCode:
     """Hold a sitting of one subject: prompts, shots, instant verdicts, retakes.
 
-    A sitting that was interrupted goes on when the same command is given again.
+    A sitting that was interrupted goes on when the same command is given again. The rig is used through its
+    daemon (see `capture daemon`); if none runs, a private one does while this command lasts.
     """
-    from deepflash.capture.session import hold_session
-    from deepflash.hardware.rig import load_rig
+    from deepflash.capture.terminal import hold_session_at
     from deepflash.progress import shown
 
-    if emulate == (rig is not None):
-        raise click.UsageError(
-            "give --rig RIG.toml for a real studio (docs/rig.md shows one), or --emulate for the emulated one"
+    if daemon is None:
+        _need_rig_or_emulation(rig, emulate)
+    names = [pose.name for pose in poses]
+    ask = _ask_for_shot if (prompt if prompt is not None else not emulate) else None
+    studio = None if daemon else _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=0)
+    with _daemon(daemon, studio, rig) as address, shown("capture") as report:
+        session = hold_session_at(address, subject, names, consent=consent, report=report, ask=ask)
+    return _print_session(session, json)
+
+
+@capture_group.command("daemon")
+@raw_option
+@mirror_option
+@poses_option
+@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
+@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
+)
+@click.option(
+    "--retakes",
+    type=click.IntRange(0, 10),
+    default=2,
+    show_default=True,
+    help="How often a take is repeated at once whose times were off or in which a device failed.",
+)
+@sitters_option
+@size_option
+@seed_option
+@json_option
+def capture_daemon(
+    raw: Path,
+    mirror: Path | None,
+    poses: Any,
+    rig: Path | None,
+    emulate: bool,
+    port: int,
+    retakes: int,
+    sitters: Path | None,
+    size: tuple[int, int],
+    seed: int,
+    json: bool,
+) -> None:
+    """Own the rig, and serve the console page and a JSON API to this computer, until Ctrl-C.
+
+    Open the printed address in a browser; what follows its # lets you in. The API is described at /api/openapi.json.
+    """
+    import signal
+    import threading
+
+    from deepflash.capture.daemon import running_daemon
+    from deepflash.capture.desk import Desk
+    from deepflash.capture.whereabouts import announced, name_of
+    from deepflash.hardware.rig import load_rig
+
+    _need_rig_or_emulation(rig, emulate)
+    studio = _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=retakes)
+    over = threading.Event()
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, lambda *_: over.set())
+    name = name_of(load_rig(rig) if rig else None, raw)
+    with Desk(studio) as desk, running_daemon(desk, port=port) as address, announced(name, address):
+        sentence = (
+            f"The console is at {address.url}\nIt answers to this computer only. Ctrl-C ends the daemon; the lamps go off."
         )
-    ask = _ask_for_pose if (prompt if prompt is not None else not emulate) else None
-    with _rig(load_rig(rig) if rig else None, raw, subject, sitters, size, seed) as studio, shown("capture") as report:
-        result = hold_session(studio, raw, subject, poses, report=report, prompt=ask)
-    retakes = f", {result.retakes} retaken" if result.retakes else ""
-    noun = "pair" if len(result.pairs) == 1 else "pairs"
-    missing = f"; missing: {', '.join(result.missing)}" if result.missing else ""
+        click.echo(dumps({"url": address.url, "port": address.port, "token": address.token}) if json else sentence)
+        over.wait()
+
+
+def _print_session(session: dict[str, Any], json: bool) -> ExitCode:
+    """Print how a session stands, as the API described it."""
+    pairs, missing = session["pairs"], session["missing"]
+    retaken = sum(take["verdict"] != "good" for take in session["takes"])
     if json:
-        pairs = [{"id": pair.id, "pose": pair.pose, "folder": str(pair.flash.parent)} for pair in result.pairs]
-        facts = {"subject": result.subject, "session": result.session, "finish": result.finish, "pairs": pairs}
-        click.echo(dumps({**facts, "retakes": result.retakes, "missing": result.missing, "orphans": result.orphans}))
+        names = ("subject", "session", "finish", "missing", "orphans", "mirror_fault")
+        shown = [{name: pair[name] for name in ("id", "pose", "folder")} for pair in pairs]
+        click.echo(dumps({**{name: session[name] for name in names}, "pairs": shown, "retakes": retaken}))
     else:
-        click.echo(f"{result.subject}, session {result.session}: {len(result.pairs)} {noun} saved{retakes}{missing}")
-    if not result.missing:
+        rest = (f", {retaken} retaken" if retaken else "") + (f"; missing: {', '.join(missing)}" if missing else "")
+        noun = "pair" if len(pairs) == 1 else "pairs"
+        click.echo(f"{session['subject']}, session {session['session']}: {len(pairs)} {noun} saved{rest}")
+        if session["finish"] is None:
+            click.echo("The session is not finished; the same command goes on with it.", err=True)
+    if session["mirror_fault"]:
+        click.echo(f"Warning: {session['mirror_fault']}; the end of the next session brings it up to date.", err=True)
+    if not missing and not session["mirror_fault"]:
         return ExitCode.OK
-    return ExitCode.SET_ASIDE if result.pairs else ExitCode.FAILURE
+    return ExitCode.SET_ASIDE if pairs else ExitCode.FAILURE
+
+
+def _studio(
+    rig_file: Path | None,
+    raw: Path,
+    mirror: Path | None,
+    poses: Any,
+    sitters: Path | None,
+    size: tuple[int, int],
+    seed: int,
+    *,
+    retakes: int,
+) -> Any:
+    from deepflash.capture.desk import Studio
+    from deepflash.hardware.rig import load_rig
+
+    rig = load_rig(rig_file) if rig_file else None
+    return Studio(
+        lambda subject: _rig(rig, raw, subject, sitters, size, seed), rig is None, raw, poses, mirror=mirror, retakes=retakes
+    )
+
+
+@contextmanager
+def _daemon(url: str | None, studio: Any, rig_file: Path | None) -> Iterator[Any]:
+    """Yield the address of the daemon that was named, or that has the rig, or of a private one."""
+    from deepflash.capture.daemon import running_daemon
+    from deepflash.capture.desk import Desk
+    from deepflash.capture.terminal import is_alive, read_address
+    from deepflash.capture.whereabouts import find_daemon, name_of
+    from deepflash.hardware.rig import load_rig
+
+    if url is not None:
+        yield read_address(url)
+        return
+    found = find_daemon(name_of(load_rig(rig_file) if rig_file else None, studio.raw))
+    if found is not None and is_alive(found):
+        click.echo(f"The rig's daemon at port {found.port} holds the session, in its own raw tree.", err=True)
+        yield found
+        return
+    with Desk(studio) as desk, running_daemon(desk) as address:
+        yield address
 
 
 def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
@@ -234,10 +369,231 @@ def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[in
     return emulated_studio(emulator_folder(raw) / subject, SitterChoice(subject, sitters), size=size, seed=seed)
 
 
-def _ask_for_pose(pose: str, take: int) -> None:
-    click.echo(f"Pose: {pose}" + (f" (take {take})" if take > 1 else "") + ". Press Enter to shoot.", err=True)
-    if not sys.stdin.readline():  # end of input: nobody is there to press anything
-        raise click.Abort
+def _ask_for_shot(prompt: str, take: int) -> str:
+    """Ask the operator what to do; the end of the input interrupts, because nobody is there to press anything."""
+    again = f" (take {take})" if take > 1 else ""
+    click.echo(f"{prompt}{again}. Enter shoots; r retake, s skip, u undo, q quit.", err=True)
+    keys = {"": "shoot", "r": "retake", "s": "skip", "u": "undo", "q": "quit"}
+    while line := sys.stdin.readline():
+        if line.strip().lower() in keys:
+            return keys[line.strip().lower()]
+        click.echo("Enter, r, s, u or q.", err=True)
+    raise click.Abort
+
+
+@capture_group.command("lamps")
+@click.argument("state", type=click.Choice(["on", "off"]))
+@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
+@click.option("--emulate", is_flag=True, help="Use an emulated relay board instead of a rig.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0), help="Seconds to hold them on. Default: the rig's max_on_s.")
+@json_option
+def capture_lamps(state: str, rig: Path | None, emulate: bool, for_s: float | None, json: bool) -> None:
+    """Switch the lamps on or off by hand.
+
+    On holds them on until Enter, Ctrl-C or the end of the time; they never stay on without this command.
+    """
+    from deepflash.capture.by_hand import lamps_off, lamps_on
+    from deepflash.hardware.rig import load_rig
+
+    _need_rig_or_emulation(rig, emulate)
+    with _board(load_rig(rig) if rig else None) as board:
+        if state == "on":
+            result = lamps_on(board, for_s, tell=_tell_lamps_on, stop=_enter_was_pressed)
+            sentence = f"The lamps were on for {result.held_s:.1f} s and are off again"
+        else:
+            result = lamps_off(board)
+            sentence = "The lamps are off" if result.confirmed else "The lamps were switched off (the board cannot say so)"
+        facts = {"state": state, "confirmed": result.confirmed, "held_s": round(result.held_s, 3)}
+        click.echo(dumps({**facts, "port": board.relay_port, "board": board.relay_board}) if json else sentence)
+
+
+def _need_rig_or_emulation(rig: Path | None, emulate: bool) -> None:
+    if emulate == (rig is not None):
+        raise click.UsageError(
+            "give --rig RIG.toml for a real studio (docs/rig.md shows one), or --emulate for the emulated one"
+        )
+
+
+@contextmanager
+def _board(rig: Any) -> Iterator[Any]:
+    """Yield the rig, or one with an emulated relay board alone."""
+    if rig is not None:
+        yield rig
+        return
+    import tempfile
+
+    from deepflash.hardware.emulator.studio import emulated_board
+
+    with tempfile.TemporaryDirectory() as folder, emulated_board(Path(folder)) as emulated:
+        yield emulated
+
+
+def _tell_lamps_on(switched: Any) -> None:
+    confirmed = "the board confirms it" if switched.confirmed else "the board cannot say so"
+    end = "; Enter switches them off" if sys.stdin.isatty() else ""
+    click.echo(f"The lamps are on ({confirmed}){end}.", err=True)
+
+
+def _enter_was_pressed() -> bool:
+    import select
+
+    return sys.stdin.isatty() and bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+@capture_group.command("devices")
+@json_option
+def capture_devices(json: bool) -> None:
+    """List the serial ports with the relay boards they may be, and the USB cameras, as a rig file names them."""
+    from deepflash.hardware.devices import find_devices
+
+    found = find_devices()
+    if json:
+        click.echo(dumps(asdict(found)))
+        return
+    click.echo("Relay boards (relay_port, relay_board):")
+    for port in found.ports:
+        ids = f" [{port.vendor:04x}:{port.product:04x}]" if port.vendor is not None else ""
+        boards = f", may be {' or '.join(port.boards)}" if port.boards else ""
+        click.echo(f"  {port.lasting_name or port.path}  {port.description}{ids}{boards}")
+    if not found.ports:
+        click.echo("  none; plug the board in (a board on a network is named by its URL, see docs/rig.md)")
+    click.echo("Cameras (camera_port, camera_model):")
+    for camera in found.cameras:
+        click.echo(f"  {camera.port}  {camera.model}")
+    if not found.cameras:
+        click.echo(f"  {found.camera_fault or 'none; switch the camera on (one on a network, and a phone, are not listed)'}")
+
+
+@capture_group.command("calibrate")
+@click.option("--rig", type=_FILE, help="The studio's rig.toml; the measured times are written into it after asking.")
+@click.option("--emulate", is_flag=True, help="Measure the emulated studio instead of a rig; nothing is written.")
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0.0005, 0.2),
+    default=0.01,
+    show_default=True,
+    help="How much of the lamps' full light may be left when the flash fires.",
+)
+@click.option("--plot", type=_FILE, default="calibration.png", show_default=True, help="PNG to draw the curve into.")
+@click.option("--yes", is_flag=True, help="Write the rig file without asking.")
+@json_option
+def capture_calibrate(rig: Path | None, emulate: bool, fraction: float, plot: Path, yes: bool, json: bool) -> ExitCode:
+    """Measure in photographs how long the lamps glow and how late the shutter opens, and set the rig's times by it.
+
+    Takes about a minute. Point the camera at something bright that stays still, such as a white sheet; set its exposure
+    by hand, and let no other light change. A doubtful measurement is told, drawn and not written; exit code 3.
+    """
+    from deepflash.capture.calibration import calibrate, save_plot, update_rig_file
+    from deepflash.hardware.rig import load_rig
+    from deepflash.progress import shown
+
+    _need_rig_or_emulation(rig, emulate)
+    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio, shown("calibrate") as report:
+        found = calibrate(studio, fraction=fraction, report=report)
+    save_plot(found, plot)
+    written = False
+    if rig and found.confident:
+        _tell_calibration(found, plot, to_stderr=True)
+        written = yes or (not json and click.confirm(f"Write this into {rig}?", err=True))
+        if written:
+            update_rig_file(rig, found.changes)
+    if json:
+        click.echo(dumps({**found.as_dict(), "plot": str(plot), "written": written}))
+    elif written:
+        click.echo(f"{rig} was changed")
+    elif not (rig and found.confident):
+        _tell_calibration(found, plot)
+    return ExitCode.OK if found.confident else ExitCode.SET_ASIDE
+
+
+def _tell_calibration(found: Any, plot: Path, *, to_stderr: bool = False) -> None:
+    def with_error(value_s: float, error_s: float) -> str:
+        return f"{value_s * 1000:.1f} +/- {2 * error_s * 1000:.1f} ms"
+
+    click.echo(
+        f"settle_s: {with_error(found.settle_s, found.settle_error_s)} to {found.fraction:.1%} of full light", err=to_stderr
+    )
+    click.echo(f"camera_lag_s: {with_error(found.lag_s, found.lag_error_s)}; the curve: {plot}", err=to_stderr)
+    for doubt in found.doubts:
+        click.echo(f"doubtful: {doubt}", err=to_stderr)
+
+
+@contextmanager
+def _rig_or_small_studio(rig: Any) -> Iterator[Any]:
+    """Yield the rig, or an emulated studio whose pictures are small: their light is all that is asked of them."""
+    if rig is not None:
+        yield rig
+        return
+    import tempfile
+
+    from deepflash.hardware.emulator.sitters import SitterChoice
+    from deepflash.hardware.emulator.studio import emulated_studio
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        emulated_studio(Path(folder) / "studio", SitterChoice("S000"), size=(390, 520)) as emulated,
+    ):
+        yield emulated
+
+
+@capture_group.command("doctor")
+@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
+@click.option("--emulate", is_flag=True, help="Examine an emulated studio instead of a rig.")
+@raw_option
+@json_option
+def capture_doctor(rig: Path | None, emulate: bool, raw: Path, json: bool) -> ExitCode:
+    """Say what is wrong before the subject sits down, and how to mend it: ports, lamps, camera, battery, space, clock.
+
+    Switches the lamps off; takes no photograph. Exit code 0: a sitting can be held; 1: it cannot.
+    """
+    from deepflash.capture.doctor import examine
+    from deepflash.hardware.rig import load_rig
+
+    _need_rig_or_emulation(rig, emulate)
+    findings = []
+    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio:
+        for finding in examine(studio, raw):
+            findings.append(finding)
+            if not json:
+                mend = f"\n{'':9}{finding.mend}" if finding.mend else ""
+                click.echo(f"{finding.state:8} {finding.what}: {finding.sentence}{mend}")
+    sound = all(finding.state != "fault" for finding in findings)
+    if json:
+        click.echo(dumps({"sound": sound, "findings": [asdict(finding) for finding in findings]}))
+    return ExitCode.OK if sound else ExitCode.FAILURE
+
+
+@capture_group.command("phone")
+@click.option("--rig", type=_FILE, help="A rig.toml whose camera_port is a phone's; its camera_settings are tried too.")
+@click.option("--camera-port", default="phone:8765:torch", show_default=True, help="Without a rig: phone:PORT:torch or :flash.")
+@click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="For the phone, in s.")
+@json_option
+def capture_phone(rig: Path | None, camera_port: str, wait_s: float, json: bool) -> None:
+    """Say how to make a phone the camera, wait for it, and say what it offers.
+
+    The address stays the same on this computer; a page that is left open is there again for the next session.
+    """
+    from deepflash.hardware.phone import PhoneCamera, parse_phone_port, phone_address
+    from deepflash.hardware.rig import load_rig
+
+    studio = load_rig(rig) if rig else None
+    port, mode = parse_phone_port(studio.camera_port if studio else camera_port)
+    address = phone_address(f"phone:{port}:{mode}")
+    click.echo(
+        f"Connect the phone by USB, then:\n  adb reverse tcp:{port} tcp:{port}\n"
+        f"  adb shell am start -a android.intent.action.VIEW -d '{address}'\n"
+        f"or open {address} in its browser by hand. Then tap Start on the phone.",
+        err=True,
+    )
+    with PhoneCamera(port, mode, studio.camera_settings if studio else {}, patience_s=wait_s) as camera:
+        camera.make_ready()
+        settings = camera.facts.settings
+    if json:
+        click.echo(dumps({"address": address, **settings}))
+    else:
+        size = f"{settings.get('width', '?')} x {settings.get('height', '?')}"
+        doubt = settings["clock_doubt_ms"]
+        click.echo(f"The phone is ready: {settings['cameramodel']}, {size}, {mode} mode, its clock known to {doubt} ms")
 
 
 @cli.group("align")

@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ SIDECAR = "pair.json"
 VERDICTS = ("good", "check", "bad")
 
 _SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\.[A-Za-z0-9]{1,8}")
 _PICTURE_NAME = re.compile(r"(?P<id>.*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE | re.DOTALL)
 _EXAMPLES = {"subject": "S001", "pose": "frontal"}
 _LEAST_AREA = 1e-6  # a transform that shrinks or enlarges areas more than this is no registration
@@ -144,7 +145,9 @@ def take_folder(raw: Path, subject: str, session: str, take: str) -> Path:
     return raw / check_id(subject) / check_id(session, "session") / check_id(take, "take")
 
 
-def commit_pair(folder: Path, flash: Path, studio: Path, record: dict[str, Any]) -> Pair:
+def commit_pair(
+    folder: Path, flash: Path, studio: Path, record: dict[str, Any], *, beside: Mapping[str, Path] | None = None
+) -> Pair:
     """Store a take: both photographs and `pair.json` appear in `folder` together, or not at all.
 
     Parameters
@@ -156,6 +159,9 @@ def commit_pair(folder: Path, flash: Path, studio: Path, record: dict[str, Any])
     record
         What `pair.json` shall say beside the format version, sizes and checksums. Must hold
         `subject`, `session`, `take` and `pose`.
+    beside
+        Further files of the take by the names that they get, such as `{"studio.cr2": path}` for RAW files.
+        Sizes and checksums are entered as `beside`.
 
     Raises
     ------
@@ -164,15 +170,41 @@ def commit_pair(folder: Path, flash: Path, studio: Path, record: dict[str, Any])
     """
     try:
         with durable_folder(folder) as draft:
-            files = {}
-            for name, source in (("flash", flash), ("studio", studio)):
-                copy = draft / f"{name}.jpg"
-                shutil.copyfile(source, copy)
-                files[name] = {"sha256": sha256_of(copy), "size_bytes": copy.stat().st_size}
-            write_json(draft / SIDECAR, {"format": PAIR_FORMAT, **record, "files": files})
+            files = {name: _copied(source, draft / f"{name}.jpg") for name, source in (("flash", flash), ("studio", studio))}
+            others = {name: _copied(source, draft / check_file_name(name)) for name, source in (beside or {}).items()}
+            content = {"format": PAIR_FORMAT, **record, "files": files}
+            write_json(draft / SIDECAR, content | {"beside": others} if others else content)
     except FileExistsError as error:
         raise PairError(f"{folder} exists already; a take is never overwritten, take a new one") from error
     return read_pair(folder)
+
+
+def check_file_name(name: str) -> str:
+    """Return `name` if it may stand beside a pair's photographs; it may come from a camera.
+
+    Raises
+    ------
+    PairError
+        if it is not a plain name, or is taken.
+
+    >>> check_file_name("studio.cr2")
+    'studio.cr2'
+    """
+    if not _FILE_NAME.fullmatch(name) or name in {SIDECAR, "flash.jpg", "studio.jpg"}:
+        raise PairError(f"{name!r} cannot stand beside a pair; use a name such as studio.cr2")
+    return name
+
+
+def _copied(source: Path, copy: Path) -> dict[str, Any]:
+    """Copy a file; return what the sidecar says of it: the copy's size, and the checksum of what was to be copied.
+
+    The two are compared: what is not what was fetched is never entered.
+    """
+    shutil.copyfile(source, copy)
+    sha256 = sha256_of(source)
+    if sha256_of(copy) != sha256:
+        raise PairError(f"{copy} is not what was copied to it; check that disk")
+    return {"sha256": sha256, "size_bytes": copy.stat().st_size}
 
 
 def read_pair(folder: Path) -> Pair:

@@ -317,3 +317,26 @@ def test_a_folder_without_alignments_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(PairError, match="holds no alignments; run align batch RAW"):
             load_alignments(folder)
+
+
+def test_further_files_stand_beside_the_pair_with_their_checksums(tmp_path: Path, photographs: tuple[Path, Path]) -> None:
+    raw_file = tmp_path / "0.cr2"
+    raw_file.write_bytes(b"II*\0" + bytes(1000))
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+
+    pair = commit_pair(folder, *photographs, RECORD, beside={"studio.cr2": raw_file})
+
+    assert (folder / "studio.cr2").read_bytes() == raw_file.read_bytes()
+    assert pair.record["beside"] == {"studio.cr2": {"sha256": sha256_of(raw_file), "size_bytes": 1004}}
+    assert find_pairs(tmp_path / "raw") == ([pair], [])
+
+
+@pytest.mark.parametrize("name", ["../x.cr2", "a/b.cr2", ".cr2", "flash.jpg", "pair.json", "", "studio.cr2\n"])
+def test_a_name_that_leads_elsewhere_or_is_taken_may_not_stand_beside_a_pair(
+    tmp_path: Path, photographs: tuple[Path, Path], name: str
+) -> None:
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+
+    with pytest.raises(PairError, match="cannot stand beside a pair; use a name such as"):
+        commit_pair(folder, *photographs, RECORD, beside={name: photographs[0]})
+    assert not folder.exists()

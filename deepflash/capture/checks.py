@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
+from deepflash.capture.appearance import WORKING_SIDE_PX, Appearance, judge_appearance
 from deepflash.capture.sequence import Take, Times
 from deepflash.errors import PictureError
 from deepflash.hardware.lamps import Switching
 from deepflash.hardware.rig import Rig
-from deepflash.pictures import read_header
+from deepflash.pictures import Picture, read_header
 
 _STUDIO_LIT = 40  # of 255, the brightness that 1 pixel in 10 must reach; unlit rooms stay below 20
 _FLASH_LIT = 25
@@ -32,14 +33,18 @@ class Verdict:
     Attributes
     ----------
     reasons
-        Why the take is rejected, one sentence each; empty if it is good.
+        Why the take is rejected, one sentence each with what to do; empty if it is good.
     numbers
         What was measured in each photograph: `sharpness` (variance of the Laplacian at 1000 px width),
-        `clipped` (fraction of pixels at 250 or more), `bright` (90th percentile of luma, 0 to 255).
+        `clipped` (fraction of pixels at 250 or more), `bright` (90th percentile of luma, 0 to 255); and what
+        `appearance` measures of faces and light, `pair` being the two together.
+    warnings
+        What the operator should know of a take that is kept nevertheless.
     """
 
     reasons: tuple[str, ...]
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -47,17 +52,27 @@ class Verdict:
 
 
 def check_take(take: Take, rig: Rig) -> Verdict:
-    """Check a take's times, its relay log and its two photographs."""
+    """Check a take's times, its relay log and its two photographs: 13 megapixels within two seconds on two cores."""
     reasons = [*_check_times(take.times, rig), *_check_lamps(take)]
     try:
-        studio, flash = _decode(take.studio.path), _decode(take.flash.path)
+        with ThreadPoolExecutor(2) as threads:
+            studio, flash = threads.map(_decode, (take.studio.path, take.flash.path))
     except PictureError as error:
         return Verdict((*reasons, f"{error}; take it again"))
     numbers = {"studio": _measure(studio), "flash": _measure(flash)}
-    reasons += _check_sizes(take)
-    reasons += _check_light(numbers)
-    reasons += _check_exif(take)
-    return Verdict(tuple(reasons), numbers)
+    unequal, dark = list(_check_sizes(take)), list(_check_light(numbers))
+    reasons += [*unequal, *dark, *_check_exif(take)]
+    if unequal or dark or not rig.check_faces:
+        return Verdict(tuple(reasons), numbers)
+    seen = _judge(take, studio, flash, eyes=rig.check_eyes)
+    numbers = {name: {**numbers.get(name, {}), **found} for name, found in seen.numbers.items()}
+    return Verdict((*reasons, *seen.reasons), numbers, seen.warnings)
+
+
+def _judge(take: Take, studio: Picture, flash: Picture, *, eyes: bool) -> Appearance:
+    exposures = _read_exif(take.studio.path).exposure, _read_exif(take.flash.path).exposure
+    ratio = exposures[1] / exposures[0] if exposures[0] and exposures[1] else 1.0
+    return judge_appearance(studio, flash, eyes=eyes, exposure_ratio=ratio)
 
 
 def _check_times(times: Times, rig: Rig) -> Iterator[str]:
@@ -80,6 +95,9 @@ def _check_lamps(take: Take) -> Iterator[str]:
         at_s = switching.at_s - times.t0_monotonic_s
         if times.lamps_on_s < at_s < times.lamps_off_s and not switching.on:
             yield f"the lamp guard switched the lamps off before the studio shot was over ({_why(switching)}); take it again"
+            return
+        if at_s == times.lamps_off_s and switching.confirmed is False:
+            yield "the relay board did not confirm that the lamps were off for the flash shot; take it again"
             return
 
 
@@ -124,13 +142,23 @@ class _Exif:
 
     flash_fired: bool | None
     taken: datetime | None
+    exposure: float | None  # seconds x ISO / aperture squared
 
 
 def _read_exif(path: Path) -> _Exif:
     with Image.open(path) as image:
         tags = image.getexif().get_ifd(ExifTags.IFD.Exif)
     flash = tags.get(ExifTags.Base.Flash)
-    return _Exif(bool(flash & 1) if isinstance(flash, int) else None, _taken(tags))
+    return _Exif(bool(flash & 1) if isinstance(flash, int) else None, _taken(tags), _exposure(tags))
+
+
+def _exposure(tags: dict[int, Any]) -> float | None:
+    base = ExifTags.Base
+    try:
+        exposure = float(tags[base.ExposureTime]) * float(tags[base.ISOSpeedRatings]) / float(tags[base.FNumber]) ** 2
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return exposure if 0 < exposure < float("inf") else None
 
 
 def _taken(tags: dict[int, Any]) -> datetime | None:
@@ -141,20 +169,30 @@ def _taken(tags: dict[int, Any]) -> datetime | None:
         return None
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
-    """Decode wholly, strictly (OpenCV would fill a truncated JPEG with grey), to luma."""
+def _decode(path: Path) -> Picture:
+    """Decode wholly, strictly (OpenCV would fill a truncated JPEG with grey); return a small upright copy."""
     read_header(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read_header has decided
             with Image.open(path) as image:
                 image.load()
-                return np.asarray(image.convert("L"))
+                scale = min(1.0, WORKING_SIDE_PX / max(image.size))
+                size = tuple(max(1, round(side * scale)) for side in image.size)
+                small = cv2.resize(np.asarray(image.convert("RGB")), size, interpolation=cv2.INTER_AREA)
+                return np.asarray(ImageOps.exif_transpose(_with_orientation(small, image)), np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"{path.name} does not decode ({error})") from error
 
 
-def _measure(luma: NDArray[np.uint8]) -> dict[str, float]:
+def _with_orientation(small: Any, image: Image.Image) -> Image.Image:
+    copy = Image.fromarray(small)
+    copy.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return copy
+
+
+def _measure(picture: Picture) -> dict[str, float]:
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     height, width = luma.shape
     scale = min(1.0, _WORKING_WIDTH / width)
     small = cv2.resize(luma, (round(width * scale), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)

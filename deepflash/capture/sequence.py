@@ -4,14 +4,20 @@ Everything is stamped on CLOCK_MONOTONIC, which all processes of a machine share
 writes to the relay board, triggers by the worker that speaks with the camera.
 """
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deepflash.hardware.camera import Camera, CardFile, Shot, Trigger
+from deepflash.errors import RelayError
+from deepflash.hardware.camera import CardFile, Shot, Trigger
+from deepflash.hardware.cameras import CameraDevice
 from deepflash.hardware.lamps import Lamps, Switching
 from deepflash.hardware.rig import Rig
 
+_OVERTIME_S = 0.6  # the camera may be busy for so long when the studio shot is due; then the lamps do not wait for it
 _PREPARATION_S = 0.1  # for the worker to drain old events and set the flash before the first trigger
 
 
@@ -69,7 +75,7 @@ class Take:
     relay_log: tuple[Switching, ...]
 
 
-def photograph_pair(rig: Rig, lamps: Lamps, camera: Camera, folder: Path) -> Take:
+def photograph_pair(rig: Rig, lamps: Lamps, camera: CameraDevice, folder: Path) -> Take:
     """Photograph a pair; the lamps are off afterwards, however this ends.
 
     The flash shot is triggered a fixed time after the studio shot's *measured* trigger. The lamps go
@@ -88,28 +94,47 @@ def photograph_pair(rig: Rig, lamps: Lamps, camera: Camera, folder: Path) -> Tak
         if a device fails. Nothing in `folder` is then to be used; reconnect the camera.
     """
     triggers: dict[int, Trigger] = {}
+    in_time = threading.Event()
     off_s = 0.0
 
     def on_trigger(number: int, trigger: Trigger) -> None:
         nonlocal off_s
         triggers[number] = trigger
         if number == 0:
+            in_time.set()
             time.sleep(max(0.0, trigger.before_s + rig.camera_lag_s + rig.lamps_hold_s - time.monotonic()))
             off_s = lamps.off()
 
     camera.make_ready()
     try:
         on_s = lamps.on()
-        studio, flash = camera.shoot(
-            [Shot(0.0, flash=False), Shot(rig.spacing_s, flash=True)],
-            at_s=on_s + max(_PREPARATION_S, rig.warm_up_s - rig.camera_lag_s),
-            folder=folder,
-            on_trigger=on_trigger,
-        )
+        at_s = on_s + max(_PREPARATION_S, rig.warm_up_s - rig.camera_lag_s)
+        with _lamps_off_unless(in_time, at_s + rig.camera_lag_s + rig.lamps_hold_s + _OVERTIME_S, lamps):
+            studio, flash = camera.shoot(
+                [Shot(0.0, flash=False), Shot(rig.spacing_s, flash=True)], at_s=at_s, folder=folder, on_trigger=on_trigger
+            )
     finally:
         lamps.off()
     times = _measured(rig, on_s, off_s, triggers[0], triggers[1])
     return Take(studio, flash, times, tuple(lamps.switchings(on_s)))
+
+
+@contextmanager
+def _lamps_off_unless(in_time: threading.Event, at_s: float, lamps: Lamps) -> Iterator[None]:
+    """Switch the lamps off at `at_s` unless the event is set by then: a camera that hangs must not keep them on."""
+
+    def wait() -> None:
+        if not in_time.wait(max(0.0, at_s - time.monotonic())):
+            with suppress(RelayError):  # the guard is being replaced, and switches off by itself
+                lamps.off()
+
+    watch = threading.Thread(target=wait, name="lamps off in time", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        in_time.set()
+        watch.join()
 
 
 def _measured(rig: Rig, on_s: float, off_s: float, studio: Trigger, flash: Trigger) -> Times:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,15 +31,41 @@ class Switching:
     on
         What the command asked for.
     why
-        `command`, or the guard's own reason: `start`, `repeat`, `no beat`, `on for too long`, ...
+        `command`, or the guard's own reason: `start`, `repeat`, `refresh`, `no beat`, `on for too long`, ...
     frame
         The bytes written, as hexadecimal text.
+    confirmed
+        Whether the board said, before anything else was written, that it had obeyed. None where it cannot tell, or
+        has not been asked yet.
     """
 
     at_s: float
     on: bool
     why: str
     frame: str
+    confirmed: bool | None = None
+
+
+@dataclass(frozen=True)
+class LampState:
+    """What is known of the lamps at a moment.
+
+    Attributes
+    ----------
+    on
+        What was last written to the board; None before anything was.
+    seen_on
+        What the board itself said last; None where it cannot tell.
+    fault
+        One sentence on what is wrong with the board or the guard; empty if nothing is.
+    heard_s
+        When the guard was last heard, on CLOCK_MONOTONIC; it should be some tenths of a second ago.
+    """
+
+    on: bool | None
+    seen_on: bool | None
+    fault: str
+    heard_s: float
 
 
 class Lamps:
@@ -55,7 +81,12 @@ class Lamps:
         self._answers: dict[int, dict[str, Any]] = {}
         self._switchings: deque[Switching] = deque(maxlen=_REMEMBERED)
         self._number = 0
-        self._fault = ""
+        self._fault = ""  # why there is no guard
+        self._board_fault = ""
+        self._seen_on: bool | None = None
+        self._seen_s = -1.0
+        self._can_see: bool | None = None  # None until the board has answered, or has not
+        self._heard_s = time.monotonic()
         self._guard: Child | None = None
         self._closing = False
         self._watch = threading.Thread(target=self._beat_and_watch, name="lamps", daemon=True)
@@ -87,11 +118,42 @@ class Lamps:
         RelayError
             if the board or the guard fails; the lamps are then off or being switched off.
         """
+        if self._board_fault:
+            raise RelayError(self._board_fault)
         return self._ask("on")
 
     def off(self) -> float:
-        """Switch the lamps off; return the CLOCK_MONOTONIC time of the serial write. Errors as `on`."""
-        return self._ask("off")
+        """Switch the lamps off; return the CLOCK_MONOTONIC time of the serial write.
+
+        Raises
+        ------
+        RelayError
+            if the board or the guard fails, or the board has said by now that it did not obey; the lamps are
+            then off or being switched off.
+        """
+        off_s = self._ask("off")
+        if self._board_fault:
+            raise RelayError(self._board_fault)
+        return off_s
+
+    def state(self) -> LampState:
+        """Return what is known of the lamps now, for people to see."""
+        with self._changed:
+            on = self._switchings[-1].on if self._switchings else None
+            return LampState(on, self._seen_on, self._current_fault(), self._heard_s)
+
+    def wait_until_seen(self, on: bool, limit_s: float = 2.0) -> bool | None:
+        """Wait for the board to say that the lamps are as they were switched last; return what it said.
+
+        Returns
+        -------
+        bool or None
+            `on` once the board confirms it; the contrary, or None if it says nothing, after the time.
+        """
+        with self._changed:
+            since_s = self._switchings[-1].at_s if self._switchings else 0.0
+            self._changed.wait_for(lambda: self._can_see is False or (self._seen_on == on and self._seen_s >= since_s), limit_s)
+            return self._seen_on if self._seen_s >= since_s else None
 
     def wait_until_ready(self, limit_s: float = 5.0) -> None:
         """Wait for a lost guard or board to be back, and switch the lamps off.
@@ -99,22 +161,33 @@ class Lamps:
         Raises
         ------
         RelayError
-            if it is not back in time.
+            if it is not back in time, or the board does not confirm that the lamps are off.
         """
         until_s = time.monotonic() + limit_s
         while True:
             try:
-                self.off()
-                return
+                off_s = self._ask("off")
+                break
             except RelayError:
                 if time.monotonic() > until_s:
                     raise
                 time.sleep(_BEAT_EVERY_S)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_surely_off(off_s), max(0.0, until_s - time.monotonic())):
+                raise RelayError(self._current_fault() or "the relay board has not confirmed that the lamps are off")
+
+    def _is_surely_off(self, since_s: float) -> bool:
+        """Whether the board has said so, or cannot say anything, and nothing is wrong with it."""
+        is_seen = self._can_see is False or (self._seen_on is False and self._seen_s >= since_s)
+        return is_seen and not self._board_fault
 
     def switchings(self, since_s: float) -> list[Switching]:
         """Return what the guard has written to the board since `since_s` on CLOCK_MONOTONIC."""
         with self._changed:
             return [switching for switching in self._switchings if switching.at_s >= since_s]
+
+    def _current_fault(self) -> str:
+        return self._fault if self._guard is None else self._board_fault
 
     def _ask(self, action: str) -> float:
         with self._changed:
@@ -159,7 +232,7 @@ class Lamps:
         try:
             while not self._closing:
                 self._hear(guard.receive(until_s))
-                heard_s = time.monotonic()
+                self._heard_s = heard_s = time.monotonic()
         except ChildSilentError:
             return heard_s
         return heard_s
@@ -170,7 +243,21 @@ class Lamps:
                 self._answers[message["id"]] = message
             elif message["event"] == "switched":
                 self._switchings.append(Switching(message["at_s"], message["on"], message["why"], message["bytes"]))
+            elif message["event"] == "seen":
+                self._seen_on, self._seen_s = message["on"], message["at_s"]
+                self._can_see = self._seen_on is not None
+                self._confirm(message.get("of_s"), message.get("obeyed", False))
+            elif message["event"] == "unconfirmed":
+                self._confirm(message["of_s"], False)
+            elif message["event"] == "fault":
+                self._board_fault = message["error"]
             self._changed.notify_all()
+
+    def _confirm(self, at_s: float | None, obeyed: bool) -> None:
+        """Note of a command whether it was obeyed; what was found out first stays."""
+        for place, switching in enumerate(self._switchings):
+            if switching.at_s == at_s and switching.confirmed is None:
+                self._switchings[place] = replace(switching, confirmed=obeyed)
 
     def _start_guard(self) -> Child:
         rig = self._rig
@@ -188,6 +275,8 @@ class Lamps:
 
     def _await_ready(self, guard: Child) -> None:
         until_s = time.monotonic() + _START_LIMIT_S
+        with self._changed:
+            self._board_fault, self._seen_on, self._can_see = "", None, None
         while True:
             message = guard.receive(until_s)
             if message["event"] == "ready":

@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ class Rig:
         By how much measured times may differ from the plan before a pair is retaken.
     max_on_s
         The guard switches lamps off that have been on for so long, whatever it is told.
+    fetch_twice
+        Whether each photograph is fetched twice and compared: a transfer may garble a file that still decodes.
+    check_faces
+        Whether what the photographs show is checked: a face in both, its motion, sharpness and light. For people.
+    check_eyes
+        Whether eyes are checked to be open, by 68 landmarks whose model is not for commercial products.
+    camera_settings
+        What the camera must be set to, by libgphoto2's names (`gphoto2 --list-config`), such as
+        `{"iso": "100", "whitebalance": "Daylight"}`. Set when it is connected, compared before every take.
     """
 
     relay_port: str
@@ -61,6 +70,10 @@ class Rig:
     quiet_s: float = 2.0
     tolerance_s: float = 0.05
     max_on_s: float = 30.0
+    fetch_twice: bool = True
+    check_faces: bool = True
+    check_eyes: bool = True
+    camera_settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         switch_frame(self.relay_board, self.relay_channel, on=False)
@@ -70,6 +83,8 @@ class Rig:
                 raise HardwareError(f"{name} = {value} is not a time of a rig; use 0 to 3600 seconds")
         if self.max_on_s <= self.warm_up_s + self.lamps_hold_s:
             raise HardwareError(f"max_on_s = {self.max_on_s} would switch the lamps off before the studio shot; raise it")
+        if "flashmode" in self.camera_settings:
+            raise HardwareError("camera_settings may not hold flashmode, which is set for every shot; leave it out")
 
     @property
     def spacing_s(self) -> float:
@@ -99,8 +114,19 @@ def load_rig(path: Path) -> Rig:
 
 def save_rig(rig: Rig, path: Path) -> None:
     """Write a rig file, durably."""
-    lines = [f"{name} = {_toml(value)}" for name, value in asdict(rig).items()]
-    write_durably(path, "# A deepflash capture rig; times are in seconds.\n" + "\n".join(lines) + "\n")
+    values = asdict(rig)
+    settings = values.pop("camera_settings")
+    lines = [
+        "# A deepflash capture rig; times are in seconds.",
+        *(_line(name, value) for name, value in values.items()),
+    ]
+    if settings:
+        lines += ["", "[camera_settings]", *(_line(_toml(name), value) for name, value in settings.items())]
+    write_durably(path, "\n".join(lines) + "\n")
+
+
+def _line(key: str, value: Any) -> str:
+    return f"{key} = {_toml(value)}"
 
 
 def _toml(value: str | float) -> str:
@@ -113,6 +139,7 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(content.keys() - types.keys())
     if unknown:
         raise HardwareError(f"unknown key {unknown[0]!r}; a rig has {', '.join(types)}")
+    types["camera_settings"] = dict
     for name in ("relay_port", "camera_port"):
         if name not in content:
             raise HardwareError(f"key {name!r} is missing; add it")
@@ -124,4 +151,13 @@ def _typed(name: str, value: Any, kind: type) -> Any:
         return float(value)
     if type(value) is not kind:
         raise HardwareError(f"{name} = {value!r} is not a {kind.__name__}; mend it")
+    if isinstance(value, dict):
+        return {setting: _setting(setting, wanted) for setting, wanted in value.items()}
     return value
+
+
+def _setting(name: str, wanted: Any) -> str:
+    """Return a camera's setting as text, which is what cameras take; numbers may be written as such."""
+    if type(wanted) not in {str, int, float}:
+        raise HardwareError(f"camera_settings {name} = {wanted!r} is not a text or a number; mend it")
+    return str(wanted)

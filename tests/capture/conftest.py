@@ -22,9 +22,20 @@ def open_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stu
     camera = str(Path(__file__).with_name("lit_camera.py"))
     with ExitStack() as stack:
 
-        def open_studio(name: str = "studio", render_s: float = 0.0, card_bytes: int = 10**9) -> tuple[Rig, Path]:
+        def open_studio(
+            name: str = "studio", render_s: float = 0.0, card_bytes: int = 10**9, raw: bool = False
+        ) -> tuple[Rig, Path]:
             folder = tmp_path / name
-            command = [sys.executable, camera, str(folder), "390", "520", str(render_s), str(card_bytes)]
+            command = [
+                sys.executable,
+                camera,
+                str(folder),
+                "390",
+                "520",
+                str(render_s),
+                str(card_bytes),
+                *(["raw"] if raw else []),
+            ]
             rig = stack.enter_context(studio_with_camera(folder, command))
             return replace(rig, quiet_s=0.3 + 2 * render_s), folder
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deepflash.capture import session as session_module
+from deepflash.capture import journal as journal_module
 from deepflash.capture.session import first_poses, hold_session
 from deepflash.errors import CameraError, CaptureError, HardwareError, PairError, RelayError
 from deepflash.files import sha256_of
@@ -160,7 +160,7 @@ def test_a_finished_session_is_not_resumed_and_two_in_one_second_do_not_collide(
         def now(cls, tz: Any = None) -> "StoppedClock":
             return cls(2026, 11, 20, 12, 15, 0, tzinfo=tz)
 
-    monkeypatch.setattr(session_module, "datetime", StoppedClock)
+    monkeypatch.setattr(journal_module, "datetime", StoppedClock)
     rig, _ = open_studio()
 
     first = hold_session(rig, tmp_path, "S001", ["frontal"])
@@ -194,7 +194,8 @@ def test_takes_out_of_tolerance_are_retaken_and_given_up_after_the_limit(open_st
     journal = json.loads((tmp_path / "raw" / "S001" / result.session / "session.json").read_text())
     assert journal["finish"] == "incomplete"
     assert [attempt["verdict"] for attempt in journal["attempts"]] == ["rejected", "rejected"]
-    assert len(list((folder / "card").rglob("*.JPG"))) == 4  # what has no committed successor stays on the card
+    assert len(list((tmp_path / "raw").glob("S001/*/orphans/*.JPG"))) == 4  # what has no committed successor is kept
+    assert not list((folder / "card").rglob("*.JPG"))
 
 
 def test_a_lost_camera_worker_costs_a_retake_and_no_pair(open_studio: Studio, tmp_path: Path) -> None:

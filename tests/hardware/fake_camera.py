@@ -24,7 +24,7 @@ def load_fake_scene(size: tuple[int, int], render_s: float) -> Any:
 
 
 if __name__ == "__main__":
-    folder, width, height, render_s, card_bytes = sys.argv[1:]
+    folder, width, height, render_s, card_bytes, *raw = sys.argv[1:]
     size = (int(width), int(height))
     load = partial(load_fake_scene, size, float(render_s))
-    sys.exit(serve_camera(Path(folder), load, size=size, seed=7, card_bytes=int(card_bytes)))
+    sys.exit(serve_camera(Path(folder), load, size=size, seed=7, card_bytes=int(card_bytes), raw=raw == ["raw"]))

@@ -75,7 +75,7 @@ class Board:
         received = b""
         while self._plugged_in:
             if select.select([self._master], [], [], 0.02)[0]:
-                received += os.read(self._master, 100)
+                received += os.read(self._master, 100).replace(b"\xff", b"")  # asked for its state, this LCUS-1 says nothing
             while len(received) >= 4:
                 self.frames.append((time.monotonic(), received[:4]))
                 received = received[4:]

@@ -44,6 +44,12 @@ def test_a_rig_file_needs_only_the_two_ports_and_whole_seconds_may_be_integers(t
         ('relay_port = "a"\ncamera_port = "b"\nsettle_s = -0.1', "settle_s = -0.1 is not a time"),
         ('relay_port = "a"\ncamera_port = "b"\nsettle_s = nan', "settle_s = nan is not a time"),
         ('relay_port = "a"\ncamera_port = "b"\nmax_on_s = 0.2', "would switch the lamps off before the studio shot"),
+        ('relay_port = "a"\ncamera_port = "b"\ncamera_settings = 7', "camera_settings = 7 is not a dict"),
+        ('relay_port = "a"\ncamera_port = "b"\n[camera_settings]\niso = [100]', "camera_settings iso = [100] is not a text"),
+        (
+            'relay_port = "a"\ncamera_port = "b"\n[camera_settings]\nflashmode = "x"',
+            "which is set for every shot; leave it out",
+        ),
         ("relay_port", "not a readable TOML file"),
     ],
 )
@@ -68,3 +74,22 @@ def test_the_planned_spacing_is_the_lamps_hold_and_the_settle() -> None:
 
     assert rig.spacing_s == 0.75
     assert replace(rig, settle_s=0.75).spacing_s == 1.0
+
+
+@given(settings=st.dictionaries(TEXT.filter(lambda name: name != "flashmode"), TEXT, max_size=4))
+def test_camera_settings_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]
+) -> None:
+    rig = Rig("a", "b", camera_settings=settings)
+    path = tmp_path_factory.getbasetemp() / "settings.toml"
+
+    save_rig(rig, path)
+
+    assert load_rig(path) == rig
+
+
+def test_numbers_of_camera_settings_may_be_written_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "rig.toml"
+    path.write_text('relay_port = "a"\ncamera_port = "b"\n[camera_settings]\niso = 100\n"f-number" = "f/4"\n')
+
+    assert load_rig(path).camera_settings == {"iso": "100", "f-number": "f/4"}

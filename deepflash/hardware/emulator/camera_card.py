@@ -19,9 +19,10 @@ TYPICAL_PICTURE_BYTES = 4_000_000
 _THUMBNAIL_PX = 160  # the longer side, as DCF has it
 _ROOT_HANDLE = 1
 _FIRST_PICTURE_HANDLE = 0x00010000
+_FIRST_RAW_HANDLE = 0x00800000
 _FIRST_FOLDER = 100  # DCF: 100 to 999; also the folder's handle
 _PICTURES_IN_FOLDER = 9999  # DCF: 0001 to 9999
-_PICTURE_NAME = re.compile(r"(\d{3})DEEPF/IMG_(\d{4})\.JPG")
+_PICTURE_NAME = re.compile(r"(\d{3})DEEPF/IMG_(\d{4})\.(JPG|DNG)")
 
 
 class CardFullError(Exception):
@@ -34,6 +35,9 @@ class _Preview:
     captured: str
     thumbnail: bytes
     thumbnail_size: tuple[int, int]
+
+
+_NO_PREVIEW = _Preview((0, 0), "", b"", (0, 0))
 
 
 class Card:
@@ -66,17 +70,22 @@ class Card:
     def newest_shot(self) -> int:
         """The highest shot on the card, -1 if there is none."""
         with self._lock:
-            return max(self._sizes, default=_FIRST_PICTURE_HANDLE - 1) - _FIRST_PICTURE_HANDLE
+            return max(map(_shot_of, self._sizes), default=-1)
 
     def store(self, shot: int, jpeg: bytes) -> int:
         """Write the picture of a shot (counted from 0); return its handle. CardFullError if it does not fit."""
-        if len(jpeg) > self.free_bytes:
+        return self._store(handle_of(shot), jpeg, _preview(jpeg))
+
+    def store_raw(self, shot: int, content: bytes) -> int:
+        """Write the RAW file of a shot; otherwise as `store`."""
+        return self._store(_FIRST_RAW_HANDLE + shot, content, _NO_PREVIEW)
+
+    def _store(self, handle: int, content: bytes, preview: _Preview) -> int:
+        if len(content) > self.free_bytes:
             raise CardFullError
-        handle = handle_of(shot)
-        preview = _preview(jpeg)
-        write_durably(_picture_path(self._root, handle), jpeg)
+        write_durably(_picture_path(self._root, handle), content)
         with self._lock:
-            self._sizes[handle] = len(jpeg)
+            self._sizes[handle] = len(content)
             self._previews[handle] = preview
         return handle
 
@@ -114,14 +123,14 @@ class Card:
             preview = self._preview(handle)
         return ObjectInfo(
             STORAGE,
-            FormatCode.EXIF_JPEG,
-            picture_name(handle - _FIRST_PICTURE_HANDLE),
+            format_of(handle),
+            _name_of(handle),
             parent=_folder_of(handle),
             size_bytes=size_bytes,
             thumbnail_bytes=len(preview.thumbnail),
             thumbnail_size=preview.thumbnail_size,
             size=preview.size,
-            sequence_number=handle - _FIRST_PICTURE_HANDLE + 1,
+            sequence_number=_shot_of(handle) + 1,
             captured=preview.captured,
         )
 
@@ -139,7 +148,7 @@ class Card:
 
     def _preview(self, handle: int) -> _Preview:
         if handle not in self._previews:
-            self._previews[handle] = _preview(self._read(handle))
+            self._previews[handle] = _NO_PREVIEW if _is_raw(handle) else _preview(self._read(handle))
         return self._previews[handle]
 
     def _read(self, handle: int) -> bytes:
@@ -167,13 +176,36 @@ def picture_name(shot: int) -> str:
     return f"IMG_{shot % _PICTURES_IN_FOLDER + 1:04d}.JPG"
 
 
+def format_of(handle: int) -> FormatCode:
+    """Return the format of a picture's or RAW file's handle."""
+    return FormatCode.UNDEFINED if _is_raw(handle) else FormatCode.EXIF_JPEG
+
+
+def _is_raw(handle: int) -> bool:
+    return handle >= _FIRST_RAW_HANDLE
+
+
+def _shot_of(handle: int) -> int:
+    return handle - (_FIRST_RAW_HANDLE if _is_raw(handle) else _FIRST_PICTURE_HANDLE)
+
+
+def _name_of(handle: int) -> str:
+    name = picture_name(_shot_of(handle))
+    return name.replace(".JPG", ".DNG") if _is_raw(handle) else name
+
+
 def _find_pictures(root: Path) -> list[int]:
-    names = (_PICTURE_NAME.fullmatch(f"{path.parent.name}/{path.name}") for path in root.glob("*/*.JPG"))
-    return [handle_of((int(name[1]) - _FIRST_FOLDER) * _PICTURES_IN_FOLDER + int(name[2]) - 1) for name in names if name]
+    names = (_PICTURE_NAME.fullmatch(f"{path.parent.name}/{path.name}") for path in root.glob("*/*.*"))
+    return [
+        (_FIRST_RAW_HANDLE if name[3] == "DNG" else _FIRST_PICTURE_HANDLE)
+        + (int(name[1]) - _FIRST_FOLDER) * _PICTURES_IN_FOLDER + int(name[2]) - 1
+        for name in names
+        if name
+    ]  # fmt: skip
 
 
 def _folder_of(handle: int) -> int:
-    return _FIRST_FOLDER + (handle - _FIRST_PICTURE_HANDLE) // _PICTURES_IN_FOLDER
+    return _FIRST_FOLDER + _shot_of(handle) // _PICTURES_IN_FOLDER
 
 
 def _folder_path(root: Path, number: int) -> Path:
@@ -181,10 +213,17 @@ def _folder_path(root: Path, number: int) -> Path:
 
 
 def _picture_path(root: Path, handle: int) -> Path:
-    return _folder_path(root, _folder_of(handle)) / picture_name(handle - _FIRST_PICTURE_HANDLE)
+    return _folder_path(root, _folder_of(handle)) / _name_of(handle)
 
 
 def _preview(jpeg: bytes) -> _Preview:
+    try:
+        return _preview_of_whole(jpeg)
+    except OSError:  # a picture that was stored in part; a camera lists it nevertheless
+        return _NO_PREVIEW
+
+
+def _preview_of_whole(jpeg: bytes) -> _Preview:
     with Image.open(io.BytesIO(jpeg)) as image:
         size = image.size
         taken = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal, ""))

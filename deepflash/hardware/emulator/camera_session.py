@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from deepflash.hardware.emulator.camera_card import STORAGE, Card, is_folder
+from deepflash.hardware.emulator.camera_card import STORAGE, Card, format_of, is_folder
 from deepflash.hardware.emulator.camera_properties import MAKER, MODEL, Settings
+from deepflash.hardware.emulator.faults import Faults
 from deepflash.hardware.emulator.journal import Journal
 from deepflash.hardware.emulator.ptp import (
     ALL,
@@ -19,7 +20,7 @@ from deepflash.hardware.emulator.ptp import (
     encode_array,
     encode_value,
 )
-from deepflash.hardware.emulator.responder import Reply
+from deepflash.hardware.emulator.responder import Delivery, Reply
 
 _Operation = Callable[["CameraSession", tuple[int, ...], bytes], Reply]
 _WITHOUT_SESSION = {OperationCode.GET_DEVICE_INFO, OperationCode.OPEN_SESSION}
@@ -39,9 +40,13 @@ class Body(Protocol):
     card: Card
     settings: Settings
     serial_number: str
+    faults: Faults
 
     def press_shutter(self, transaction: int) -> None:
         """Take an exposure now; Refusal if that is impossible."""
+
+    def suffer_the_dial(self) -> None:
+        """Have a setting changed by hand, if that fault strikes."""
 
 
 class CameraSession:
@@ -58,6 +63,9 @@ class CameraSession:
         """Carry out an operation; what is unknown, impossible or malformed is refused with PTP's code for it."""
         at_s = self._clock()
         self.transaction = transaction
+        self.body.suffer_the_dial()
+        if self.body.faults.strikes("silent"):
+            return Reply(delivery=Delivery.WITHHELD)
         try:
             reply = self._dispatch(code, params, data)
         except Refusal as refusal:
@@ -138,7 +146,7 @@ def _listed(session: CameraSession, params: tuple[int, ...]) -> list[int]:
 
 
 def _has_format(handle: int, wanted: int) -> bool:
-    return wanted == (FormatCode.ASSOCIATION if is_folder(handle) else FormatCode.EXIF_JPEG)
+    return wanted == (FormatCode.ASSOCIATION if is_folder(handle) else format_of(handle))
 
 
 def _get_object_info(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
@@ -153,7 +161,17 @@ def _info(session: CameraSession, handle: int) -> ObjectInfo:
 
 
 def _get_object(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
-    return Reply(data=_content(session, params[0]))
+    content = _content(session, params[0])
+    faults = session.body.faults
+    if faults.strikes("garbled"):
+        third = len(content) // 3
+        content = content[:third] + bytes(third) + content[2 * third :]
+    if stalled := faults.strikes("stalled"):
+        return Reply(data=content, delivery=Delivery.STALLED, stall_s=stalled.value)
+    for kind, delivery in (("cut", Delivery.CUT), ("truncated", Delivery.SHORT)):
+        if faults.strikes(kind):
+            return Reply(data=content, delivery=delivery)
+    return Reply(data=content)
 
 
 def _get_partial_object(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
@@ -196,8 +214,13 @@ def _delete_object(session: CameraSession, params: tuple[int, ...], _data: bytes
 def _initiate_capture(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:
     if params[0] not in (0, STORAGE):
         raise Refusal(ResponseCode.INVALID_STORAGE_ID)
+    faults = session.body.faults
+    if faults.strikes("unanswered"):
+        return Reply(delivery=Delivery.WITHHELD)
+    if faults.strikes("dropped"):
+        return Reply(delivery=Delivery.BROKEN_OFF)
     session.body.press_shutter(session.transaction)
-    return Reply()
+    return Reply(delivery=Delivery.BROKEN_OFF if faults.strikes("dropped-after") else Delivery.WHOLE)
 
 
 def _get_device_prop_desc(session: CameraSession, params: tuple[int, ...], _data: bytes) -> Reply:

@@ -2,9 +2,13 @@
 
 It is apart from the camera's process, so that rendering 13 megapixels never delays a shutter, and so that the camera
 answers at once while the scene is still being prepared. It ends when the camera's process does.
+
+Every photograph carries the truth about itself, so that an experiment can tell long afterwards what it shows: Exif's
+ImageUniqueID is the exposure's id, which no other exposure has, and UserComment is the JSON of `stamp_of`.
 """
 
 import io
+import json
 import multiprocessing
 import os
 import signal
@@ -23,6 +27,7 @@ Render = Callable[[int, float, bool], tuple[Any, dict[str, Any]]]
 
 JPEG_QUALITY = 92
 _DIED = "the emulated camera's darkroom died; its own last words stand before this"
+_ASCII = b"ASCII\0\0\0"  # Exif's name for the code of a user comment
 _NICENESS = 10  # the shutter goes before the rendering
 
 
@@ -36,6 +41,8 @@ class Latent:
     flash_mode: FlashMode
     flash: bool
     lamp_light: float
+    start_s: float = 0.0
+    exposure_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,28 @@ def _exif(latent: Latent, width: int, height: int) -> Any:
             base.ExifImageWidth: width,
             base.ExifImageHeight: height,
             base.ImageNumber: latent.shot + 1,
+            base.ImageUniqueID: latent.exposure_id,
+            base.UserComment: _ASCII + json.dumps(stamp_of(latent)).encode("ascii"),
         }
     )
     return exif
+
+
+def stamp_of(latent: Latent) -> dict[str, Any]:
+    """Return the truth that goes into the photograph; times on CLOCK_MONOTONIC."""
+    return {
+        "exposure_id": latent.exposure_id,
+        "shot": latent.shot,
+        "exposure_s": latent.start_s,
+        "lamp_light": round(latent.lamp_light, 6),
+        "flash": latent.flash,
+    }
+
+
+def raw_of(latent: Latent, developed: Developed) -> bytes:
+    """Return the RAW file of an exposure: not an image, but as large as one, and it says whose it is."""
+    said = json.dumps(stamp_of(latent)).encode("ascii")
+    return b"II*\0" + said.ljust(4 * len(developed.jpeg), b"\0")
 
 
 def _flash_bits(latent: Latent) -> int:

@@ -83,6 +83,7 @@ class FormatCode(IntEnum):
     """Kinds of objects (ISO 15740, 6.2)."""
 
     ASSOCIATION = 0x3001  # a folder
+    UNDEFINED = 0x3000  # a file of which the protocol knows no more: RAW files
     EXIF_JPEG = 0x3801
 
 

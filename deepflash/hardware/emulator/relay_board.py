@@ -1,11 +1,13 @@
-"""An emulated LCUS relay board: a process behind a pseudo-terminal that pyserial opens like `/dev/ttyUSB0`.
+"""An emulated relay board: a process behind a pseudo-terminal that pyserial opens like `/dev/ttyUSB0`, or behind a socket.
 
-    python -m deepflash.hardware.emulator.relay_board --link STUDIO/relay --log STUDIO/lamps.jsonl
+    python -m deepflash.hardware.emulator.relay_board --link STUDIO/relay --log STUDIO/lamps.jsonl [--board waveshare]
 
-What it knows of the board comes from its product text (reference/hardware.md, section 3), not from our driver:
-9600 baud 8N1; `A0 n s (A0+n+s)&FF` switches channel n to s; `FF` asks a board of two or more channels for its state as
-text; nothing is acknowledged; a command that follows too soon is lost. Each switching is a line of the log:
-`{"at_s": ..., "channel": 1, "on": true, "cause": "command"}`, the cause being `power` when the board comes up or goes.
+It plays any board of `relay_codecs`. Each switching is a line of the log: `{"at_s": ..., "channel": 1, "on": true,
+"cause": "command"}`, the cause being `timer` when a timer in the board ran out, and `power` when the board comes up or
+loses its power. Its faults are ordered in the log's folder, see `faults`: deaf, mute, unplugged; a board that was
+unplugged comes back under a new terminal with the same link.
+
+With `--listen PORT` it stands behind a terminal server on loopback instead, for `socket://127.0.0.1:PORT`.
 
 The process ends when its standard input does, so that it never outlives the studio that started it; but while a
 relay is on it waits up to 2 s for somebody (the lamp guard) to switch it off, as a real board would still be there.
@@ -15,130 +17,122 @@ import argparse
 import os
 import select
 import signal
+import socket
 import sys
 import time
 import tty
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from deepflash.errors import HardwareError
+from deepflash.hardware.emulator.faults import Fault, Faults
 from deepflash.hardware.emulator.journal import Journal
+from deepflash.hardware.emulator.relay_codecs import KINDS, AskStatus, Codec, Command, Kind, Switch, SwitchAll, Toggle
 
-BYTE_S = 10 / 9600  # a start bit, eight bits, a stop bit
 GRACE_S = 2.0
-_START = 0xA0
-_STATUS = 0xFF
-_FRAME_BYTES = 4
-_BACKLOG_BYTES = 1024  # what waits on the modelled line before the board stops reading the pty
+_BACKLOG_BYTES = 1024  # what waits on the modelled line before the board stops reading its port
+_LOOK_S = 0.02  # how often the board looks whether it has been unplugged
 
-
-@dataclass(frozen=True)
-class Switch:
-    """The command to switch a channel (1 to 255) on or off."""
-
-    channel: int
-    on: bool
-
-
-@dataclass(frozen=True)
-class AskStatus:
-    """The question for the state of all channels."""
-
-
-class Decoder:
-    """Finds commands in a stream of bytes, and finds its way back after noise.
-
-    >>> decoder = Decoder()
-    >>> [decoder.feed(byte) for byte in bytes.fromhex("A0 01 01 A2")][-1]
-    Switch(channel=1, on=True)
-    """
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def feed(self, byte: int) -> Switch | AskStatus | None:
-        """Take one byte; return the command that it completes, if any."""
-        self._held.append(byte)
-        while self._held:
-            if self._held[0] == _STATUS:
-                del self._held[0]
-                return AskStatus()
-            if self._held[0] == _START:
-                if len(self._held) < _FRAME_BYTES:
-                    return None
-                if self._is_frame():
-                    command = Switch(self._held[1], on=bool(self._held[2]))
-                    self._held.clear()
-                    return command
-            del self._held[0]  # noise: look for a command from the next byte on
-        return None
-
-    def _is_frame(self) -> bool:
-        start, channel, state, check = self._held
-        return state in (0, 1) and check == (start + channel + state) & 0xFF
+Strikes = Callable[[str], Fault | None]
 
 
 class Board:
-    """The relays, the log of their switching and the board's deaf time. Knows nothing of ptys; time is told to it.
+    """The relays, their timers, the log of their switching and the board's gap. Knows nothing of ports; time is told to it.
 
     Parameters
     ----------
     journal
         Where each switching is written; coming up writes all channels off.
+    codec
+        What the board understands and says.
     channels
-        1, 2, 4 or 8 on the boards sold.
+        How many relays it has.
     min_gap_s
-        A command sooner than this after the last obeyed one is lost. The true value is not in the data sheet;
-        clients in the field wait 10 to 100 ms. Far below what our driver waits, since a busy machine may hold
-        this process up between two commands as no real board is held up.
+        A command sooner than this after the last obeyed one is lost.
+    strikes
+        Tells whether a fault strikes now, see `Faults.strikes`.
     """
 
-    def __init__(self, journal: Journal, *, channels: int, min_gap_s: float, now_s: float) -> None:
+    def __init__(
+        self, journal: Journal, codec: Codec, *, channels: int, min_gap_s: float, strikes: Strikes, now_s: float
+    ) -> None:
         self._journal = journal
+        self._codec = codec
         self._min_gap_s = min_gap_s
-        self._deaf_until_s = float("-inf")
+        self._strikes = strikes
+        self._gap_until_s = float("-inf")
         self._on = dict.fromkeys(range(1, channels + 1), True)
+        self._timers: dict[int, float] = {}
         self.cut_power(now_s)
 
     @property
     def is_lit(self) -> bool:
         return any(self._on.values())
 
-    def obey(self, command: Switch | AskStatus, now_s: float) -> bytes:
-        """Carry out a command that has arrived at `now_s`; return the board's answer (mostly none).
+    @property
+    def next_s(self) -> float:
+        """When the next timer runs out."""
+        return min(self._timers.values(), default=float("inf"))
 
-        Faults of the board (issue: chaos) belong here.
-        """
-        if isinstance(command, AskStatus):
-            return self._status()
-        if command.channel in self._on and now_s >= self._deaf_until_s:
-            self._deaf_until_s = now_s + self._min_gap_s
-            self._switch(command.channel, command.on, now_s, "command")
-        return b""
+    def take(self, byte: int, now_s: float) -> bytes:
+        """Take a byte that has arrived at `now_s`; return what the board says to it (mostly nothing)."""
+        command = self._codec.feed(byte)
+        if command is None or self._strikes("deaf") is not None:
+            return b""
+        if not isinstance(command, AskStatus):
+            if now_s < self._gap_until_s or not self._channels_of(command):
+                return b""
+            self._gap_until_s = now_s + self._min_gap_s
+            self._carry_out(command, now_s)
+        answer = self._codec.answer(command, tuple(self._on.values()))
+        return b"" if not answer or self._strikes("mute") is not None else answer
+
+    def run_timers(self, now_s: float) -> None:
+        """Switch off what is due."""
+        for channel, due_s in sorted(self._timers.items(), key=lambda item: item[1]):
+            if due_s <= now_s:
+                self._switch(channel, False, due_s, "timer")
 
     def cut_power(self, now_s: float) -> None:
         """Let all relays that are on fall open."""
-        for channel, on in self._on.items():
-            if on:
-                self._switch(channel, False, now_s, "power")
+        for channel in self._on:
+            self._switch(channel, False, now_s, "power")
+
+    def _channels_of(self, command: Command) -> list[int]:
+        if isinstance(command, Switch | Toggle) and command.channel != 0:
+            return [command.channel] if command.channel in self._on else []
+        return list(self._on)
+
+    def _carry_out(self, command: Command, now_s: float) -> None:
+        channels = self._channels_of(command)
+        match command:
+            case Switch(_, on, for_s):
+                for channel in channels:
+                    self._switch(channel, on, now_s, "command")
+                    if for_s is not None:
+                        self._timers[channel] = now_s + for_s
+            case Toggle():
+                for channel in channels:
+                    self._switch(channel, not self._on[channel], now_s, "command")
+            case SwitchAll(states):
+                for channel, on in zip(channels, states, strict=False):
+                    self._switch(channel, on, now_s, "command")
 
     def _switch(self, channel: int, on: bool, now_s: float, cause: str) -> None:
+        self._timers.pop(channel, None)
         if self._on[channel] != on:
             self._on[channel] = on
             self._journal.append({"at_s": now_s, "channel": channel, "on": on, "cause": cause})
 
-    def _status(self) -> bytes:
-        if len(self._on) == 1:
-            return b""  # "many boards return nothing": the LCUS-1
-        return "".join(f"CH{channel}: {'ON ' if on else 'OFF'}\r\n" for channel, on in self._on.items()).encode()
-
 
 class Line:
-    """The serial line at 9600 baud: tells when a byte that was written has arrived."""
+    """The serial line: tells when a byte that was written has arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, byte_s: float) -> None:
+        self.byte_s = byte_s
         self._free_s = 0.0
         self._incoming: deque[tuple[float, int]] = deque()
 
@@ -147,13 +141,14 @@ class Line:
         return len(self._incoming) >= _BACKLOG_BYTES
 
     @property
-    def next_s(self) -> float | None:
-        return self._incoming[0][0] if self._incoming else None
+    def next_s(self) -> float:
+        """When the next byte arrives."""
+        return self._incoming[0][0] if self._incoming else float("inf")
 
     def write(self, content: bytes, now_s: float) -> None:
         """Put bytes on the line at `now_s`, behind those already on it."""
         for byte in content:
-            self._free_s = max(self._free_s, now_s) + BYTE_S
+            self._free_s = max(self._free_s, now_s) + self.byte_s
             self._incoming.append((self._free_s, byte))
 
     def arrived(self, now_s: float) -> bytes:
@@ -163,81 +158,205 @@ class Line:
             content.append(self._incoming.popleft()[1])
         return bytes(content)
 
+    def clear(self) -> None:
+        """Lose what is under way."""
+        self._incoming.clear()
+
+
+class Port(Protocol):
+    """Where the computer's end of the line is."""
+
+    address: str
+
+    def plug_in(self) -> None:
+        """Appear."""
+        ...
+
+    def unplug(self) -> None:
+        """Vanish."""
+        ...
+
+    def sources(self) -> list[int]:
+        """Return the descriptors to wait for."""
+        ...
+
+    def receive(self, source: int) -> bytes:
+        """Read from a descriptor that is ready."""
+        ...
+
+    def send(self, content: bytes) -> None:
+        """Say something to whoever listens; like a UART, it does not keep what nobody reads."""
+        ...
+
+
+class Terminal:
+    """A pseudo-terminal behind a symbolic link, as udev would make one for a USB adapter."""
+
+    def __init__(self, link: Path) -> None:
+        self.address = str(link)
+        self._link = link
+        self._name = ""
+
+    def plug_in(self) -> None:
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)  # else the terminal echoes and rewrites line ends; it stays open, or the master reads EIO
+        os.set_blocking(self._master, False)
+        self._name = os.ttyname(self._slave)
+        self._link.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._link.with_name(f".{self._link.name}.{os.getpid()}")
+        temporary.symlink_to(self._name)
+        temporary.replace(self._link)  # replaces what a killed board left there
+
+    def unplug(self) -> None:
+        if not self._name:
+            return
+        if self._link.is_symlink() and str(self._link.readlink()) == self._name:
+            self._link.unlink()
+        self._name = ""
+        os.close(self._slave)
+        os.close(self._master)
+
+    def sources(self) -> list[int]:
+        return [self._master] if self._name else []
+
+    def receive(self, source: int) -> bytes:
+        return os.read(source, 4096)
+
+    def send(self, content: bytes) -> None:
+        if self._name:
+            with suppress(BlockingIOError):
+                os.write(self._master, content)
+
+
+class Socket:
+    """A terminal server on loopback; serves one client, the latest."""
+
+    def __init__(self, port: int) -> None:
+        self._place = ("127.0.0.1", port)
+        self._server: socket.socket | None = None
+        self._client: socket.socket | None = None
+        self.address = ""
+
+    def plug_in(self) -> None:
+        self._server = socket.create_server(self._place)
+        self._place = self._server.getsockname()
+        self.address = f"socket://{self._place[0]}:{self._place[1]}"
+
+    def unplug(self) -> None:
+        for end in (self._client, self._server):
+            if end is not None:
+                end.close()
+        self._client = self._server = None
+
+    def sources(self) -> list[int]:
+        return [end.fileno() for end in (self._server, self._client) if end is not None]
+
+    def receive(self, source: int) -> bytes:
+        if self._server is not None and source == self._server.fileno():
+            self._hang_up()
+            self._client = self._server.accept()[0]
+            self._client.setblocking(False)
+            return b""
+        if self._client is None or source != self._client.fileno():
+            return b""  # hung up a moment ago
+        with suppress(ConnectionError):
+            content = self._client.recv(4096)
+            if content:
+                return content
+        self._hang_up()
+        return b""
+
+    def send(self, content: bytes) -> None:
+        if self._client is not None:
+            with suppress(BlockingIOError, ConnectionError):
+                self._client.send(content)
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the board until standard input ends, or SIGTERM or SIGINT comes; return the exit code."""
     options = _parse(arguments)
     for cause in (signal.SIGTERM, signal.SIGINT):
         signal.signal(cause, lambda *_: sys.exit(0))
+    kind = KINDS[options.board]
+    channels = options.channels or kind.channels[0]
+    min_gap_s = kind.min_gap_s if options.min_gap_ms is None else options.min_gap_ms / 1000
     try:
         journal = Journal(options.log)
+        faults = Faults(options.log.parent, "relay")
     except HardwareError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    board = Board(journal, channels=options.channels, min_gap_s=options.min_gap_ms / 1000, now_s=time.monotonic())
-    master, slave = os.openpty()
-    tty.setraw(slave)  # else the terminal echoes and rewrites line ends; the slave stays open, or the master reads EIO
-    os.set_blocking(master, False)
-    name = os.ttyname(slave)
-    _publish(name, options.link)
-    sys.stdout.write(f"{options.link}\n")  # the board is ready
+    board = Board(journal, kind.codec(), channels=channels, min_gap_s=min_gap_s, strikes=faults.strikes, now_s=time.monotonic())
+    port: Port = Terminal(options.link) if options.listen is None else Socket(options.listen)
+    port.plug_in()
+    sys.stdout.write(f"{port.address}\n")  # the board is ready
     sys.stdout.flush()
     try:
-        _serve(board, master)
+        _serve(board, port, kind, faults)
     finally:
         board.cut_power(time.monotonic())
-        _withdraw(name, options.link)
+        port.unplug()
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="relay_board", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--link", type=Path, required=True, help="symbolic link that names the board's terminal")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--link", type=Path, help="symbolic link that names the board's terminal")
+    where.add_argument("--listen", type=int, metavar="PORT", help="TCP port on loopback instead of a terminal; 0: any")
     parser.add_argument("--log", type=Path, required=True, help="JSON lines, one for each switching of a relay")
-    parser.add_argument("--channels", type=int, choices=(1, 2, 4, 8), default=2, help="number of relays (default 2)")
-    parser.add_argument("--min-gap-ms", type=float, default=20.0, help="a command sooner than this is lost (default 20)")
-    return parser.parse_args(arguments)
+    parser.add_argument("--board", choices=KINDS, default="lcus", help="kind of board (default lcus)")
+    parser.add_argument("--channels", type=int, help="number of relays (default: as sold, see relay_codecs)")
+    parser.add_argument("--min-gap-ms", type=float, help="a command sooner than this is lost (default: see relay_codecs)")
+    options = parser.parse_args(arguments)
+    sold = KINDS[options.board].channels
+    if options.channels not in (None, *sold):
+        parser.error(f"a {options.board} has {', '.join(map(str, sold))} channels")
+    return options
 
 
-def _serve(board: Board, master: int) -> None:
-    """Carry bytes between the pty, the modelled line and the board until the lifeline (standard input) ends."""
-    decoder, line = Decoder(), Line()
+def _serve(board: Board, port: Port, kind: Kind, faults: Faults) -> None:
+    """Carry bytes between the port, the modelled line and the board until the lifeline (standard input) ends."""
+    line = Line(kind.byte_s)
     lifeline: int | None = sys.stdin.fileno()
     end_s = float("inf")
+    unplugged = False
     while (now_s := time.monotonic()) < end_s and (lifeline is not None or board.is_lit):
-        sources = [fd for fd in (lifeline, None if line.is_backed_up else master) if fd is not None]
-        due_s = min(end_s, line.next_s if line.next_s is not None else float("inf"))
-        ready, _, _ = select.select(sources, [], [], None if due_s == float("inf") else max(0.0, due_s - now_s))
-        if lifeline in ready and lifeline is not None and not os.read(lifeline, 4096):
-            lifeline, end_s = None, time.monotonic() + GRACE_S
-        if master in ready:
-            line.write(os.read(master, 4096), time.monotonic())
+        if unplugged != (faults.lasting("unplugged") is not None):
+            unplugged = not unplugged
+            _plug(board, port, line, kind, faults, unplugged)
+        sources = [*port.sources()] if not line.is_backed_up else []
+        sources += [] if lifeline is None else [lifeline]
+        due_s = min(end_s, line.next_s, board.next_s, now_s + _LOOK_S)
+        ready, _, _ = select.select(sources, [], [], max(0.0, due_s - now_s))
+        for source in ready:
+            if source != lifeline:
+                line.write(port.receive(source), time.monotonic())
+            elif not os.read(source, 4096):
+                lifeline, end_s = None, time.monotonic() + GRACE_S
+        board.run_timers(time.monotonic())
         for byte in line.arrived(time.monotonic()):
-            command = decoder.feed(byte)
-            if command is not None:
-                _answer(master, board.obey(command, time.monotonic()))
+            answer = board.take(byte, time.monotonic())
+            if answer:
+                time.sleep(len(answer) * kind.byte_s)
+                port.send(answer)
 
 
-def _answer(master: int, content: bytes) -> None:
-    if content:
-        time.sleep(len(content) * BYTE_S)
-        try:
-            os.write(master, content)
-        except BlockingIOError:
-            return  # nobody reads: like a UART, the board does not keep what it has said
-
-
-def _publish(name: str, link: Path) -> None:
-    """Make `link` lead to the terminal, replacing what a killed board left there."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.symlink_to(name)
-    temporary.replace(link)
-
-
-def _withdraw(name: str, link: Path) -> None:
-    if link.is_symlink() and str(link.readlink()) == name:
-        link.unlink()
+def _plug(board: Board, port: Port, line: Line, kind: Kind, faults: Faults, out: bool) -> None:
+    """Pull the board's cable out or put it back."""
+    if not out:
+        port.plug_in()
+        return
+    faults.strikes("unplugged")
+    port.unplug()
+    line.clear()
+    if kind.bus_powered:
+        board.cut_power(time.monotonic())
 
 
 if __name__ == "__main__":

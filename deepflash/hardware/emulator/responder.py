@@ -6,8 +6,10 @@ Command and event connection come in on the same port; libgphoto2 is told so by 
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from deepflash.hardware.emulator.ptp import EventCode, ResponseCode
@@ -38,13 +40,26 @@ _HANDOVER_S = 0.5  # how long a new client waits for the one before it to be gon
 _CHUNK_BYTES = 2**20
 
 
+class Delivery(Enum):
+    """What becomes of a reply on its way."""
+
+    WHOLE = "it arrives"
+    WITHHELD = "nothing is sent"
+    BROKEN_OFF = "the connection is closed instead of it"
+    CUT = "the connection is closed in the middle of the data"
+    STALLED = "the data stops in the middle, for a while"
+    SHORT = "less data comes than was announced"
+
+
 @dataclass(frozen=True)
 class Reply:
-    """What a camera answers: a code, parameters, and the data phase if there is one."""
+    """What a camera answers: a code, parameters, the data phase if there is one, and what becomes of it."""
 
     code: ResponseCode = ResponseCode.OK
     params: tuple[int, ...] = ()
     data: bytes | None = None
+    delivery: Delivery = Delivery.WHOLE
+    stall_s: float = 0.0
 
 
 class Session(Protocol):
@@ -73,13 +88,24 @@ class Responder:
         Who the camera says it is.
     open_session
         Called for every client that is let in.
+    refuses
+        Asked for every client before it is let in.
     """
 
-    def __init__(self, listener: socket.socket, *, guid: bytes, name: str, open_session: Callable[[], Session]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        guid: bytes,
+        name: str,
+        open_session: Callable[[], Session],
+        refuses: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._listener = listener
         self._guid = guid
         self._name = name
         self._open_session = open_session
+        self._refuses = refuses
         self._client: _Client | None = None
         self._connections = 0
         self._changed = threading.Condition()
@@ -113,7 +139,7 @@ class Responder:
                     self._serve_events(connection, packets, number)
 
     def _serve_commands(self, connection: socket.socket, packets: Iterator[Packet]) -> None:
-        client = self._let_in(connection)
+        client = None if self._refuses() else self._let_in(connection)
         if client is None:
             _send(connection, InitFail(FailReason.BUSY))
             return
@@ -160,18 +186,40 @@ class Responder:
 
 
 def _answer(connection: socket.socket, session: Session, request: OperationRequest, packets: Iterator[Packet]) -> None:
-    """Have one operation performed and send what comes of it. Faults of the link (issue: chaos) belong here."""
+    """Have one operation performed and send what comes of it.
+
+    Raises
+    ------
+    ConnectionAbortedError
+        if the reply's delivery is to end the connection.
+    """
     data = b"".join(_data_phase(packets)) if request.data_phase == DataPhase.OUT else b""
     reply = session.perform(request.code, request.transaction, request.params, data)
+    if reply.delivery is Delivery.BROKEN_OFF:
+        raise ConnectionAbortedError
+    if reply.delivery is Delivery.WITHHELD:
+        return
     if reply.data is not None:
-        _send(connection, StartData(request.transaction, len(reply.data)))
-        for start in range(0, len(reply.data), _CHUNK_BYTES):
-            piece = reply.data[start : start + _CHUNK_BYTES]
-            is_last = start + _CHUNK_BYTES >= len(reply.data)
-            _send(connection, (EndData if is_last else Data)(request.transaction, piece))
-        if not reply.data:
-            _send(connection, EndData(request.transaction))
+        _send_data(connection, request.transaction, reply.data, reply)
     _send(connection, OperationResponse(reply.code, request.transaction, reply.params))
+
+
+def _send_data(connection: socket.socket, transaction: int, data: bytes, reply: Reply) -> None:
+    _send(connection, StartData(transaction, len(data)))
+    if reply.delivery is Delivery.SHORT:
+        data = data[: len(data) // 2]
+    if reply.delivery in {Delivery.CUT, Delivery.STALLED}:
+        _send(connection, Data(transaction, data[: len(data) // 2]))
+        if reply.delivery is Delivery.CUT:
+            raise ConnectionAbortedError
+        time.sleep(reply.stall_s)
+        data = data[len(data) // 2 :]
+    for start in range(0, len(data), _CHUNK_BYTES):
+        piece = data[start : start + _CHUNK_BYTES]
+        is_last = start + _CHUNK_BYTES >= len(data)
+        _send(connection, (EndData if is_last else Data)(transaction, piece))
+    if not data:
+        _send(connection, EndData(transaction))
 
 
 def _data_phase(packets: Iterator[Packet]) -> Iterator[bytes]:

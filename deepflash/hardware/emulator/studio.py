@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from deepflash.errors import DeepflashError, HardwareError
-from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, SHUTTER_LAG_S
+from deepflash.hardware.emulator.camera_body import LAMP_CHANNEL, SHUTTER_LAG_S, USUAL_INERTIA, Inertia
 from deepflash.hardware.rig import Rig
 
 if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkroom's process needs
@@ -30,7 +30,13 @@ def emulator_folder(raw: Path) -> Path:
 
 @contextmanager
 def emulated_studio(
-    folder: Path, sitter: "SitterChoice", *, size: tuple[int, int] = (3120, 4160), seed: int = 0
+    folder: Path,
+    sitter: "SitterChoice",
+    *,
+    size: tuple[int, int] = (3120, 4160),
+    seed: int = 0,
+    inertia: Inertia = USUAL_INERTIA,
+    board: str = "lcus",
 ) -> Iterator[Rig]:
     """Start an emulated studio with a sitter in it; yield the rig to photograph with; end it when the block ends.
 
@@ -48,6 +54,10 @@ def emulated_studio(
         Width and height of the pictures in pixels.
     seed
         Decides the scene's random motion.
+    inertia
+        Of the lamps and the shutter. The rig knows nothing of it: `capture calibrate` finds it out.
+    board
+        Kind of relay board, see `relay_codecs.KINDS`.
 
     Raises
     ------
@@ -56,31 +66,51 @@ def emulated_studio(
         holds the device's last words.
     """
     options = ["--sitter", _as_json(sitter), "--size", f"{size[0]}x{size[1]}", "--seed", str(seed)]
+    options += ["--lamp-rise", str(inertia.lamp_rise_s), "--lamp-decay", str(inertia.lamp_decay_s)]
+    options += ["--shutter-lag", str(inertia.shutter_lag_s)]
     folder = folder.resolve()
     command = [*_module("camera_body"), "--folder", str(folder), *options]
-    with studio_with_camera(folder, command) as rig:
-        yield rig
+    with studio_with_camera(folder, command, board=board) as rig:
+        yield replace(rig, check_faces=True)
 
 
 @contextmanager
-def studio_with_camera(folder: Path, camera_command: Sequence[str]) -> Iterator[Rig]:
-    """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`."""
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    link, log = folder / "relay", folder / "lamps.jsonl"
-    board_command = [*_module("relay_board"), "--link", str(link), "--log", str(log)]
-    with ExitStack() as running:
-        board = _Device("relay board", board_command, folder / "relay_board.err")
-        running.callback(board.end)
-        camera = _Device("camera", camera_command, folder / "camera_body.err")
+def studio_with_camera(folder: Path, camera_command: Sequence[str], *, board: str = "lcus") -> Iterator[Rig]:
+    """Start an emulated studio whose camera process is started by `camera_command`; otherwise as `emulated_studio`.
+
+    The rig leaves unchecked what the photographs show: whatever that camera sees, it need not be a person.
+    """
+    with emulated_board(folder, board) as rig, ExitStack() as running:
+        camera = _Device("camera", camera_command, folder.resolve() / "camera_body.err")
         running.callback(camera.end)
-        relay_port, camera_port = board.address(), camera.address()
+        camera_port = camera.address()
         try:
-            yield Rig(relay_port, camera_port, relay_channel=LAMP_CHANNEL, camera_lag_s=SHUTTER_LAG_S)
+            yield replace(rig, camera_port=camera_port, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
         except DeepflashError as error:
             if camera.has_failed:
                 raise HardwareError(camera.last_words()) from error
             raise
+
+
+@contextmanager
+def emulated_board(folder: Path, kind: str = "lcus") -> Iterator[Rig]:
+    """Start an emulated relay board alone; yield a rig that has no camera; end the board when the block ends.
+
+    Parameters
+    ----------
+    folder
+        Gets `lamps.jsonl` and `relay_board.err`, as in a whole studio.
+    kind
+        Of board, see `relay_codecs.KINDS`.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [*_module("relay_board"), "--board", kind, "--link", str(folder / "relay"), "--log", str(folder / "lamps.jsonl")]
+    board = _Device("relay board", command, folder / "relay_board.err")
+    try:
+        yield Rig(board.address(), "no camera", relay_board=kind, relay_channel=LAMP_CHANNEL)
+    finally:
+        board.end()
 
 
 class _Device:
