@@ -195,8 +195,9 @@ class Desk:
             fault = error
             self._say("fault", f"{_sentence(error)}")
         except OSError as error:
-            fault = error
-            self._say("fault", f"{error.filename or self.studio.raw} cannot be written or read: {error.strerror or error}.")
+            where = error.filename or self.studio.raw
+            fault = CaptureError(f"{where} cannot be written or read: {error.strerror or error}; mend that and go on")
+            self._say("fault", _sentence(fault))
         except Exception as error:  # noqa: BLE001 - the failsafe: whatever it was, the lamps go off and the daemon lives
             _log.exception("the desk failed")
             fault = CaptureError(

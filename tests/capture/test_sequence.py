@@ -111,7 +111,7 @@ def test_photographs_of_a_failed_attempt_are_never_taken_for_those_of_the_next(o
 
 def test_a_camera_that_is_busy_at_the_second_shot_costs_the_take(open_studio: Studio, tmp_path: Path) -> None:
     rig, _ = open_studio()
-    with Camera(rig.camera_port, rig.camera_model, quiet_s=rig.quiet_s) as camera:
+    with Camera(rig.camera_port, rig.camera_model, quiet_s=2.0) as camera:
         too_soon = [Shot(0.0, flash=False), Shot(0.001, flash=False)]  # the shutter is still open
 
         with pytest.raises(CameraError, match="the camera was busy when triggering"):
