@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the sitters' module loads face models, which only the darkr
     from deepflash.hardware.emulator.sitters import SitterChoice
 
 START_DEADLINE_S = 20.0  # generous: a busy machine; ready is normal within a second
+LAST_MOMENTS_S = 0.5
 END_DEADLINE_S = 4.0  # longer than the board waits for its lamps to be switched off
 
 
@@ -87,7 +88,7 @@ def studio_with_camera(folder: Path, camera_command: Sequence[str], *, board: st
         try:
             yield replace(rig, camera_port=camera_port, camera_lag_s=SHUTTER_LAG_S, check_faces=False)
         except DeepflashError as error:
-            if camera.has_failed:
+            if camera.has_failed():
                 raise HardwareError(camera.last_words()) from error
             raise
 
@@ -128,9 +129,12 @@ class _Device:
                 start_new_session=True,  # Ctrl-C is for the session; it still needs the devices to end in good order
             )
 
-    @property
     def has_failed(self) -> bool:
-        return self._process.poll() not in (None, 0)
+        """Tell whether the device ended by itself, or is about to: its sockets close a moment before it does."""
+        try:
+            return self._process.wait(LAST_MOMENTS_S) != 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def address(self) -> str:
         """Wait until the device says where it is reached; HardwareError if it ends first or takes too long."""
