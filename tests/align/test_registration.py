@@ -51,13 +51,14 @@ def test_the_map_takes_fixed_pixels_to_moving_pixels() -> None:
     )
 
 
-def test_every_run_gives_the_same_bits() -> None:
+def test_every_run_gives_the_same_map() -> None:
+    """To the bit in the batch's workers (tests/align/test_batch.py), which hold one thread; here, with several, to 1e-4 px."""
     flash, studio, _ = pair_of("astronaut", 5, 520)
 
     first, second = (register(flash, studio, fixed_face=face_of("astronaut", 520), moving_face=None) for _ in range(2))
 
-    assert np.array_equal(first.moving_from_fixed, second.moving_from_fixed)
-    assert first.metric == second.metric
+    np.testing.assert_allclose(first.moving_from_fixed, second.moving_from_fixed, rtol=0, atol=1e-4)
+    assert first.metric == pytest.approx(second.metric, abs=1e-4)
 
 
 def test_a_picture_registered_with_itself_does_not_move() -> None:
