@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.align import frame
+from deepflash.affine import IDENTITY, Affine, apply, compose
 from deepflash.align.quality import judge
 from deepflash.align.registration import register
 from deepflash.faces import find_faces, subject_face
@@ -55,7 +55,7 @@ class Case:
     name: str
     flash: Picture
     studio: Picture
-    truth: frame.Affine
+    truth: Affine
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def static_cases(pairs: Path, repeats: int) -> Iterator[Case]:
     """Warp one side of scenes taken with a fixed camera."""
     for path in sorted((pairs / "static").glob("*_flash.jpg")):
         flash, studio = read_rgb(path), read_rgb(path.with_name(path.name.replace("flash", "studio")))
-        yield from _warped_cases("static", path.name[:1], flash, studio, frame.IDENTITY, repeats)
+        yield from _warped_cases("static", path.name[:1], flash, studio, IDENTITY, repeats)
 
 
 def infrared_cases(pairs: Path, _repeats: int) -> Iterator[Case]:
@@ -162,11 +162,11 @@ def infrared_cases(pairs: Path, _repeats: int) -> Iterator[Case]:
         yield Case("infrared", path.name[:2], fixed, moving, truth)
 
 
-def _warped_cases(bench: str, name: str, flash: Picture, studio: Picture, base: frame.Affine, repeats: int) -> Iterator[Case]:
+def _warped_cases(bench: str, name: str, flash: Picture, studio: Picture, base: Affine, repeats: int) -> Iterator[Case]:
     for repeat in range(repeats):
         rng = np.random.default_rng([int(name), repeat])
         motion = random_affine(rng, flash.shape[1], flash.shape[0])
-        yield Case(bench, f"{name}.{repeat}", flash, warped(studio, motion), frame.compose(motion, base))
+        yield Case(bench, f"{name}.{repeat}", flash, warped(studio, motion), compose(motion, base))
 
 
 def run(case: Case) -> Result:
@@ -181,7 +181,7 @@ def run(case: Case) -> Result:
     return Result(
         case=case.name,
         bench=case.bench,
-        before=mean_distance(frame.IDENTITY, case.truth, points, width),
+        before=mean_distance(IDENTITY, case.truth, points, width),
         error=mean_distance(registration.moving_from_fixed, case.truth, points, width),
         method=registration.method,
         verdict=judgement.verdict,
@@ -205,7 +205,7 @@ def print_table(results: list[Result]) -> None:
         )
 
 
-def random_affine(rng: np.random.Generator, width: int, height: int) -> frame.Affine:
+def random_affine(rng: np.random.Generator, width: int, height: int) -> Affine:
     """Return a motion of head and hand, about the middle of the picture, in pixels."""
     angle, scale, shear = np.radians(rng.uniform(-4, 4)), rng.uniform(0.97, 1.03), rng.uniform(-0.02, 0.02)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -214,7 +214,7 @@ def random_affine(rng: np.random.Generator, width: int, height: int) -> frame.Af
     return np.column_stack([linear, middle + rng.uniform(-0.03, 0.03, 2) * width - linear @ middle])
 
 
-def warped(picture: Picture, affine: frame.Affine) -> Picture:
+def warped(picture: Picture, affine: Affine) -> Picture:
     """Move what is at (x, y) to affine(x, y)."""
     size = (picture.shape[1], picture.shape[0])
     moved = cv2.warpAffine(picture, affine, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -280,7 +280,7 @@ def _close(light: NDArray[np.float32], eye: list[tuple[float, float]]) -> None:
     light[rows, columns] = cv2.GaussianBlur(light[rows, columns], (0, 0), reach / 3)
 
 
-def patch_consensus(flash: Picture, studio: Picture) -> tuple[frame.Affine, float]:
+def patch_consensus(flash: Picture, studio: Picture) -> tuple[Affine, float]:
     """Return the map on which patches matched both ways agree, and the median distance from it in picture widths."""
     edges = [_edge_strength(picture) for picture in (flash, studio)]
     height, width = edges[0].shape
@@ -297,15 +297,15 @@ def patch_consensus(flash: Picture, studio: Picture) -> tuple[frame.Affine, floa
             there.append((x, y))
             back.append(found)
     if len(there) < MIN_PATCHES:
-        return frame.IDENTITY, np.inf
+        return IDENTITY, np.inf
     points, targets = np.array(there, float), np.array(back)
     affine, _ = cv2.estimateAffine2D(points, targets, method=cv2.LMEDS)
-    residuals = np.linalg.norm(frame.apply(affine, points) - targets, axis=1)
+    residuals = np.linalg.norm(apply(affine, points) - targets, axis=1)
     for _ in range(5):
         near = residuals < max(2.0, 1.5 * float(np.median(residuals)))
         design = np.column_stack([points[near], np.ones(near.sum())])
         affine = np.linalg.lstsq(design, targets[near], rcond=None)[0].T
-        residuals = np.linalg.norm(frame.apply(affine, points) - targets, axis=1)
+        residuals = np.linalg.norm(apply(affine, points) - targets, axis=1)
     return affine, float(np.median(residuals)) / width
 
 
@@ -343,9 +343,9 @@ def grid(face: Face | None, width: int, height: int, steps: int = 21) -> NDArray
     return np.column_stack([x, y])
 
 
-def mean_distance(affine: frame.Affine, truth: frame.Affine, points: NDArray[np.float64], width: int) -> float:
+def mean_distance(affine: Affine, truth: Affine, points: NDArray[np.float64], width: int) -> float:
     """Return the mean distance of two maps over points, in pixels of a 3120 pixels wide photograph."""
-    apart = np.linalg.norm(frame.apply(affine, points) - frame.apply(truth, points), axis=1)
+    apart = np.linalg.norm(apply(affine, points) - apply(truth, points), axis=1)
     return float(apart.mean()) * REFERENCE_WIDTH / width
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from deepflash.accounts import Account, SetAside
+from deepflash.affine import Affine, apply, inverse
 from deepflash.align import frame
 from deepflash.align.quality import judge
 from deepflash.align.registration import TILES_WIDTH_PX, register
@@ -175,7 +176,7 @@ def _align(pair: Pair, checksums: _Checksums) -> Alignment:
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         quality=judgement.numbers,
-        flash_face=_enlarged(flash_face or _mapped(studio_face, frame.inverse(small)), reduce),
+        flash_face=_enlarged(flash_face or _mapped(studio_face, inverse(small)), reduce),
         studio_face=_enlarged(studio_face or _mapped(flash_face, small), reduce),
         session=pair.session,
         take=pair.take,
@@ -216,17 +217,15 @@ def _distance(first: Face, second: Face) -> float:
     return float(np.abs(np.subtract(first.box, second.box)).mean())
 
 
-def _mapped(face: Face | None, affine: frame.Affine) -> Face | None:
+def _mapped(face: Face | None, affine: Affine) -> Face | None:
     """Take a face to the other photograph; its box is the upright one around the mapped middle."""
     if face is None:
         return None
     left, top, right, bottom = face.box
-    (x, y), *_ = frame.apply(affine, [[(left + right) / 2, (top + bottom) / 2]])
+    (x, y), *_ = apply(affine, [[(left + right) / 2, (top + bottom) / 2]])
     grown = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
     half_width, half_height = grown * (right - left) / 2, grown * (bottom - top) / 2
-    landmarks = {
-        name: [(float(u), float(v)) for u, v in frame.apply(affine, points)] for name, points in face.landmarks.items()
-    }
+    landmarks = {name: [(float(u), float(v)) for u, v in apply(affine, points)] for name, points in face.landmarks.items()}
     return Face((float(x - half_width), float(y - half_height), float(x + half_width), float(y + half_height)), landmarks)
 
 
@@ -243,7 +242,7 @@ def _enlarged(face: Face | None, factor: int) -> Face | None:
     )
 
 
-def _row(values: frame.Affine) -> tuple[float, float, float]:
+def _row(values: Affine) -> tuple[float, float, float]:
     a, b, shift = (float(value) for value in values)
     return a, b, shift
 

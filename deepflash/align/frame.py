@@ -8,19 +8,15 @@ are (2, 3) `float64` arrays that take a point of the fixed (flash) picture to th
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepflash.affine import Affine, compose, inverse
 from deepflash.pictures import Picture
 
-Affine = NDArray[np.float64]
-Points = NDArray[np.float64]
 Plane = NDArray[np.float32]
-
-IDENTITY: Affine = np.eye(2, 3)
 
 
 @dataclass(frozen=True)
@@ -63,27 +59,6 @@ def reduced(gray: Picture, width: int) -> Level:
     height = max(1, round(full_height * width / full_width))
     plane = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA) if width < full_width else gray
     return Level(np.divide(plane, 255, dtype=np.float32), (1 / width, full_height / full_width / height))
-
-
-def apply(affine: Affine, points: Any) -> Points:
-    """Map (N, 2) points by a (2, 3) affine matrix.
-
-    >>> apply(np.array([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]]), [[1, 1]]).tolist()
-    [[4.0, 2.0]]
-    """
-    return np.asarray(np.asarray(points, dtype=np.float64) @ affine[:, :2].T + affine[:, 2], dtype=np.float64)
-
-
-def compose(outer: Affine, inner: Affine) -> Affine:
-    """Return the map that applies `inner` first, then `outer`."""
-    linear = outer[:, :2] @ inner[:, :2]
-    return np.column_stack([linear, outer[:, :2] @ inner[:, 2] + outer[:, 2]])
-
-
-def inverse(affine: Affine) -> Affine:
-    """Return the inverse map."""
-    linear = np.linalg.inv(affine[:, :2])
-    return np.column_stack([linear, -linear @ affine[:, 2]])
 
 
 def in_frame(pixel_affine: Affine, width: int) -> Affine:

@@ -7,7 +7,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (the field's habit)
 from numpy.typing import NDArray
 
-from deepflash.align.frame import Affine, Level, apply
+from deepflash.affine import Affine, apply
+from deepflash.align.frame import Level
 
 _BINS = 32
 _SAMPLES = 20_000  # 40 iterations on them cost 0.18 s (reference: registration.md)

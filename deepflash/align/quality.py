@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from deepflash.affine import Affine, Points, apply
 from deepflash.align import frame
-from deepflash.align.frame import Affine
 from deepflash.align.registration import Registration
 from deepflash.pairs import Face
 
@@ -128,7 +128,7 @@ def _place(affine: Affine, face: Face | None, size: tuple[int, int]) -> dict[str
         np.linspace(max(left, 0), min(right, width - 1), 16), np.linspace(max(top, 0), min(bottom, height - 1), 16)
     )
     points = np.column_stack([u.ravel(), v.ravel()])
-    mapped = frame.apply(affine, points)
+    mapped = apply(affine, points)
     inside = ((mapped >= -0.5) & (mapped <= np.array([width, height]) - 0.5)).all(axis=1)
     return {
         "shift": float(np.linalg.norm((mapped - points).mean(axis=0))) / width,
@@ -141,11 +141,11 @@ def _landmarks(affine: Affine, flash_face: Face, studio_face: Face) -> dict[str,
     if flash_eyes is None or studio_eyes is None:
         return {}
     apart = float(np.linalg.norm(flash_eyes[0] - flash_eyes[1]))
-    distances = np.linalg.norm(frame.apply(affine, flash_eyes) - studio_eyes, axis=1)
+    distances = np.linalg.norm(apply(affine, flash_eyes) - studio_eyes, axis=1)
     return {"landmark_residual": float(distances.mean()) / apart}
 
 
-def _eyes(face: Face) -> frame.Points | None:
+def _eyes(face: Face) -> Points | None:
     """Return the middle of each eye; single landmarks are off by up to a tenth of the distance of the eyes."""
     if not {"left_eye", "right_eye"} <= face.landmarks.keys():
         return None

@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepflash.affine import IDENTITY, Affine, apply
 from deepflash.align import frame, light, tiles
-from deepflash.align.frame import Affine, Level
+from deepflash.align.frame import Level
 from deepflash.align.mattes import maximise_mutual_information
 from deepflash.align.tiles import Matches
 from deepflash.errors import AlignError
@@ -107,11 +108,11 @@ def register(fixed: Picture, moving: Picture, *, fixed_face: Face | None, moving
         _face_box(fixed_face or moving_face, width, height),
         _face_box(moving_face or fixed_face, width, height),
     )
-    before = couple.agreement(frame.IDENTITY)
+    before = couple.agreement(IDENTITY)
     method, affine, matches = _best_map(couple, _best_start(couple, fixed_face, moving_face))
     after = couple.agreement(affine)
     if before >= after:
-        method, affine, after = "identity", frame.IDENTITY, before
+        method, affine, after = "identity", IDENTITY, before
     return Registration(frame.in_pixels(affine, width), method, after, before, matches)
 
 
@@ -171,7 +172,7 @@ def _ellipse(level: Level, box: Box) -> NDArray[np.bool_]:
 
 def _best_start(couple: _Couple, fixed_face: Face | None, moving_face: Face | None) -> Affine:
     fixed, moving, mask = couple.at(MATTES_WIDTHS_PX[0], 2.0)
-    starts = [frame.IDENTITY, _phase_shift(light.magnitude(fixed), light.magnitude(moving))]
+    starts = [IDENTITY, _phase_shift(light.magnitude(fixed), light.magnitude(moving))]
     if fixed_face and moving_face:
         starts.append(_face_shift(fixed_face, moving_face, couple.fixed.shape[1]))
     fixed, moving = light.magnitude(fixed), light.magnitude(moving)
@@ -199,7 +200,7 @@ def _best_map(couple: _Couple, start: Affine) -> tuple[str, Affine, Matches]:
     """Return the method that fits best, its map, and the tiles it was judged by."""
     coarse = _mattes(couple, start)
     if coarse is None:
-        return "identity", frame.IDENTITY, tiles.NO_MATCHES
+        return "identity", IDENTITY, tiles.NO_MATCHES
     refined, matches = _refined(couple, coarse)
     return ("mattes", coarse, matches) if refined is None else ("mattes+refined", refined, matches)
 
@@ -223,7 +224,7 @@ def _refined(couple: _Couple, coarse: Affine) -> tuple[Affine | None, Matches]:
         fitted = tiles.fit_affine(matches)
         if fitted is None:
             return None, matches
-        moved = float(np.linalg.norm(frame.apply(fitted, matches.points) - frame.apply(affine, matches.points), axis=1).mean())
+        moved = float(np.linalg.norm(apply(fitted, matches.points) - apply(affine, matches.points), axis=1).mean())
         affine = fitted
         if moved < _SETTLED:
             break

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepflash.align import frame
+from deepflash.affine import Affine, compose
 from deepflash.pairs import Alignment
 from deepflash.pictures import Picture, read_header, read_rgb
 
@@ -50,7 +50,7 @@ def before_after(alignment: Alignment, width: int = 360) -> BeforeAfter:
         if a photograph cannot be read.
     """
     view = _view(alignment, width)
-    registered = frame.compose(np.array(alignment.moving_from_fixed), view)
+    registered = compose(np.array(alignment.moving_from_fixed), view)
     height = round(_ASPECT * width)
     flash = _seen(alignment.flash, view, (width, height))
     unregistered = _seen(alignment.studio, view, (width, height))
@@ -65,7 +65,7 @@ def before_after_strip(alignment: Alignment, width: int = 360) -> Picture:
     return np.hstack([pictures.flash, gap, pictures.studio, gap, pictures.before, gap, pictures.after])
 
 
-def _view(alignment: Alignment, width: int) -> frame.Affine:
+def _view(alignment: Alignment, width: int) -> Affine:
     """Return the map from the pixels of the drawn picture to those of the flash photograph."""
     left, top, right, bottom = alignment.flash_face.box if alignment.flash_face else (0, 0, *alignment.size)
     margin = _MARGIN if alignment.flash_face else 0.0
@@ -78,14 +78,14 @@ def _view(alignment: Alignment, width: int) -> frame.Affine:
     return np.column_stack([np.eye(2) * scale, corner + scale / 2 - 0.5])
 
 
-def _seen(path: Path, view: frame.Affine, size: tuple[int, int]) -> Picture:
+def _seen(path: Path, view: Affine, size: tuple[int, int]) -> Picture:
     """Return what `view` shows of a photograph, decoded no larger than is needed."""
     shrink = max(1.0, float(np.linalg.norm(view[:, 0])))
     reduce = max(factor for factor in (1, 2, 4, 8) if factor <= shrink) if read_header(path).format == "JPEG" else 1
     photograph = cv2.GaussianBlur(read_rgb(path, reduce=reduce), (0, 0), 0.4 * shrink / reduce)  # against aliasing
     to_decoded = np.array([[1, 0, 0.5 - reduce / 2], [0, 1, 0.5 - reduce / 2]]) / reduce
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(photograph, frame.compose(to_decoded, view), size, flags=flags), dtype=np.uint8)
+    return np.asarray(cv2.warpAffine(photograph, compose(to_decoded, view), size, flags=flags), dtype=np.uint8)
 
 
 def _edges_over(flash: Picture, studio: Picture) -> Picture:

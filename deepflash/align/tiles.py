@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.align.frame import Affine, Level, Plane, Points, apply, warp
+from deepflash.affine import Affine, Points, apply
+from deepflash.align.frame import Level, Plane, warp
 
 _MIN_TILES = 12
 _MIN_SCORE = 0.4  # a tile that correlates less is not the same thing

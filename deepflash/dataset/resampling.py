@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepflash.affine import Affine, apply, compose, inverse, scaling
 from deepflash.pictures import Picture, read_header, read_rgb
-
-Affine = NDArray[np.float64]
 
 _MIN_SHRINK = 2.0  # reduced pixels left per output pixel: with fewer, the reduction itself shows (49 dB)
 _DECODER_REDUCTIONS = (8, 4, 2)
@@ -129,36 +128,12 @@ def valid_fraction(size: int, *photographs: tuple[Affine, tuple[int, int]]) -> f
     """
     common = _corners(size, size)
     for photograph_from_output, (width, height) in photographs:
-        covered = apply(invert(photograph_from_output), _corners(width, height))
+        covered = apply(inverse(photograph_from_output), _corners(width, height))
         area, shared = cv2.intersectConvexConvex(common.astype(np.float32), covered.astype(np.float32))
         if area <= 0:
             return 0.0
         common = np.asarray(shared, dtype=np.float64).reshape(-1, 2)
     return min(1.0, float(area) / size**2)
-
-
-def compose(*affines: Affine) -> Affine:
-    """Return the product of 2x3 matrices; the last one acts first."""
-    product = np.eye(3)
-    for affine in affines:
-        product = product @ np.vstack([affine, (0, 0, 1)])
-    return product[:2]
-
-
-def invert(affine: Affine) -> Affine:
-    """Return the inverse of a 2x3 matrix."""
-    return np.linalg.inv(np.vstack([affine, (0, 0, 1)]))[:2]
-
-
-def apply(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map (N, 2) points."""
-    return np.asarray(points @ affine[:, :2].T + affine[:, 2])
-
-
-def scaling(factor: float) -> Affine:
-    """Return the map to pixels that are `factor` times as many along a side; (0, 0) stays the top-left pixel's centre."""
-    shift = (factor - 1) / 2
-    return np.array([[factor, 0, shift], [0, factor, shift]])
 
 
 def _divides(reduction: int, width: int, height: int) -> bool:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deepflash.dataset.resampling import Affine, apply, compose, invert, read_pyramid, resample, shrink_of, valid_fraction
+from deepflash.affine import Affine, apply, compose, inverse
+from deepflash.dataset.resampling import read_pyramid, resample, shrink_of, valid_fraction
 from deepflash.errors import DatasetError
 from deepflash.pairs import Alignment, Face
 from deepflash.pictures import Picture
@@ -122,7 +123,7 @@ def face_of(alignment: Alignment) -> Face:
     if alignment.flash_face is not None:
         return alignment.flash_face
     if alignment.studio_face is not None:
-        return map_face(alignment.studio_face, invert(np.array(alignment.moving_from_fixed)))
+        return map_face(alignment.studio_face, inverse(np.array(alignment.moving_from_fixed)))
     raise DatasetError(f"pair {alignment.pair_id} has no face to rotate about and to crop to; photograph it again")
 
 
@@ -179,7 +180,7 @@ def map_face(face: Face, affine: Affine) -> Face:
 def _info(
     alignment: Alignment, variant: Variant, face: Face, from_sample: Affine, studio_from_sample: Affine, size: int
 ) -> dict[str, Any]:
-    there = map_face(face, invert(from_sample))
+    there = map_face(face, inverse(from_sample))
     return {
         "subject": alignment.subject,
         "session": alignment.session,

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from deepflash.affine import apply
 from deepflash.align import frame
 from deepflash.align.batch import align_batch, align_pair, registered_studio
 from deepflash.errors import AlignError, PairError, PictureError
@@ -151,7 +152,7 @@ def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, 
     assert alignment.flash_face
     assert alignment.studio_face
     for name, points in alignment.flash_face.landmarks.items():
-        np.testing.assert_allclose(frame.apply(truth, points), alignment.studio_face.landmarks[name], atol=0.5)
+        np.testing.assert_allclose(apply(truth, points), alignment.studio_face.landmarks[name], atol=0.5)
 
 
 def test_pairs_without_a_face_are_done_with_the_verdict_bad(tmp_path: Path) -> None:

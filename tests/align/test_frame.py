@@ -5,6 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepflash.affine import IDENTITY, apply, compose, inverse
 from deepflash.align import frame
 
 small = st.floats(-0.3, 0.3)
@@ -18,14 +19,14 @@ def test_pixels_and_frame_are_each_others_inverse(affine: np.ndarray, width: int
 
 @given(affines)
 def test_a_map_and_its_inverse_cancel(affine: np.ndarray) -> None:
-    np.testing.assert_allclose(frame.compose(frame.inverse(affine), affine), frame.IDENTITY, atol=1e-9)
+    np.testing.assert_allclose(compose(inverse(affine), affine), IDENTITY, atol=1e-9)
 
 
 def test_the_same_motion_at_half_the_size_is_the_same_in_the_frame() -> None:
     """A corner pixel's centre is at 0 at both sizes, but a half-size pixel's centre is at 0.5 of the full one."""
     full = np.array([[1.1, 0.0, 7.0], [0.0, 1.1, -3.0]])
     half_from_full = np.array([[0.5, 0.0, -0.25], [0.0, 0.5, -0.25]])  # x_half = (x_full + 0.5) / 2 - 0.5
-    half = frame.compose(half_from_full, frame.compose(full, frame.inverse(half_from_full)))
+    half = compose(half_from_full, compose(full, inverse(half_from_full)))
 
     np.testing.assert_allclose(frame.in_frame(half, 500), frame.in_frame(full, 1000), atol=1e-12)
 
@@ -35,7 +36,7 @@ def test_cropping_a_level_moves_no_point() -> None:
 
     part = level.crop((0.25, 0.3, 0.75, 0.6))
 
-    x, y = frame.apply(frame.inverse(level.frame_from_pixel), frame.apply(part.frame_from_pixel, [[3, 5]]))[0]
+    x, y = apply(inverse(level.frame_from_pixel), apply(part.frame_from_pixel, [[3, 5]]))[0]
     assert part.plane[5, 3] == level.plane[round(y), round(x)]
     assert part.plane.shape[0] < 30
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepflash.align import frame
+from deepflash.affine import apply, compose
 from deepflash.align.batch import align_pair
 from deepflash.align.quality import judge
 from deepflash.align.registration import Registration, register
@@ -23,7 +23,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "pairs" / "deepflash"
 def registered() -> tuple[Registration, Face, Face]:
     flash, studio, truth = pair_of("hopper", 1, WIDTH)
     face = face_of("hopper", WIDTH)
-    landmarks = {name: [tuple(point) for point in frame.apply(truth, points)] for name, points in face.landmarks.items()}
+    landmarks = {name: [tuple(point) for point in apply(truth, points)] for name, points in face.landmarks.items()}
     return register(flash, studio, fixed_face=face, moving_face=None), face, Face(face.box, landmarks)
 
 
@@ -46,7 +46,7 @@ def test_a_good_registration_is_called_good(registered: tuple[Registration, Face
 )
 def test_a_wrong_map_is_called_bad(registered: tuple[Registration, Face, Face], change: np.ndarray, word: str) -> None:
     registration, flash_face, studio_face = registered
-    wrong = dataclasses.replace(registration, moving_from_fixed=frame.compose(change, registration.moving_from_fixed))
+    wrong = dataclasses.replace(registration, moving_from_fixed=compose(change, registration.moving_from_fixed))
 
     judgement = judge(wrong, flash_face, studio_face, SIZE)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepflash.align import frame
+from deepflash.affine import IDENTITY, compose
 from deepflash.align.registration import register
 from deepflash.errors import AlignError
 from deepflash.faces import find_faces
@@ -30,7 +30,7 @@ def test_a_known_motion_is_found_in_changed_light(name: str, seed: int) -> None:
 
     assert registration.method == "mattes+refined"
     assert mean_error(registration.moving_from_fixed, truth, face) < TOLERANCE_PX
-    assert mean_error(frame.IDENTITY, truth, face) > 10 * TOLERANCE_PX
+    assert mean_error(IDENTITY, truth, face) > 10 * TOLERANCE_PX
 
 
 def test_the_map_takes_fixed_pixels_to_moving_pixels() -> None:
@@ -66,7 +66,7 @@ def test_a_picture_registered_with_itself_does_not_move() -> None:
 
     registration = register(picture, picture, fixed_face=None, moving_face=None)
 
-    assert mean_error(registration.moving_from_fixed, frame.IDENTITY, face_of("hopper", 390)) < 0.05
+    assert mean_error(registration.moving_from_fixed, IDENTITY, face_of("hopper", 390)) < 0.05
 
 
 def test_without_a_face_the_middle_of_the_picture_is_registered() -> None:
@@ -87,7 +87,7 @@ def test_a_face_that_moved_far_is_followed_by_where_it_was_found() -> None:
         flash, moved(studio, far), fixed_face=face, moving_face=Face((left + 95, top + 60, right + 95, bottom + 60))
     ).moving_from_fixed
 
-    assert mean_error(found, frame.compose(far, truth), face) < 0.5
+    assert mean_error(found, compose(far, truth), face) < 0.5
 
 
 def test_gray_pictures_serve_as_well() -> None:
@@ -136,7 +136,7 @@ def test_pictures_of_one_gray_stay_where_they_are() -> None:
     registration = register(gray, gray, fixed_face=None, moving_face=None)
 
     assert registration.method == "identity"
-    assert np.array_equal(registration.moving_from_fixed, frame.IDENTITY)
+    assert np.array_equal(registration.moving_from_fixed, IDENTITY)
 
 
 def test_a_blink_and_a_highlight_do_not_pull_the_map() -> None:
@@ -163,4 +163,4 @@ def test_a_real_studio_portrait_that_is_moved_is_followed_to_a_pixel_at_13_megap
     still = register(flash, studio, fixed_face=face, moving_face=None).moving_from_fixed
     after = register(flash, moved(studio, step), fixed_face=face, moving_face=None).moving_from_fixed
 
-    assert mean_error(after, frame.compose(step, still), face) * 3120 / 2000 < 1.0
+    assert mean_error(after, compose(step, still), face) * 3120 / 2000 < 1.0

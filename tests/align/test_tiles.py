@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deepflash.affine import IDENTITY, apply
 from deepflash.align import frame, light, tiles
 
 from .sitters import moved, portrait
@@ -13,7 +14,7 @@ TRUTH = np.array([[1.01, 0.02, -0.004], [-0.015, 0.99, 0.01]])
 def _matches(count: int, wrong: int, seed: int = 0) -> tiles.Matches:
     rng = np.random.default_rng(seed)
     points = rng.random((count, 2))
-    found = frame.apply(TRUTH, points) + rng.normal(0, 1e-4, (count, 2))
+    found = apply(TRUTH, points) + rng.normal(0, 1e-4, (count, 2))
     found[:wrong] += rng.uniform(-0.05, 0.05, (wrong, 2))
     return tiles.Matches(points, found, np.ones(count))
 
@@ -42,7 +43,7 @@ def test_tiles_are_found_to_a_tenth_of_a_pixel() -> None:
     mask = np.zeros(levels[0].plane.shape[:2], bool)
     mask[150:450, 120:400] = True
 
-    matches = tiles.match_tiles(*levels, mask, frame.IDENTITY, tile_px=40, reach_px=8)
+    matches = tiles.match_tiles(*levels, mask, IDENTITY, tile_px=40, reach_px=8)
 
     offsets = (matches.found - matches.points) * 520
     assert len(offsets) > 50

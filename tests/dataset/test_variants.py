@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deepflash.dataset.resampling import apply, compose, invert, valid_fraction
+from deepflash.affine import apply, compose, inverse
+from deepflash.dataset.resampling import valid_fraction
 from deepflash.dataset.variants import VARIANTS, Rendered, Variant, face_of, flash_from_sample, map_face, render_variants
 from deepflash.errors import DatasetError, PictureError
 from deepflash.pairs import Alignment, Face
@@ -50,7 +51,7 @@ def test_both_pictures_of_every_variant_show_the_same_thing(make_alignment: Make
 
 def test_the_direction_of_the_transform_matters_and_is_the_documented_one(make_alignment: MakeAlignment) -> None:
     alignment = make_alignment(suffix=".png")
-    backwards = invert(np.array(alignment.moving_from_fixed))
+    backwards = inverse(np.array(alignment.moving_from_fixed))
     wrong = dataclasses.replace(alignment, moving_from_fixed=tuple(tuple(row) for row in backwards.tolist()))
     right_way, wrong_way = (next(render_variants(a, SIZE)) for a in (alignment, wrong))
     assert mean_difference(wrong_way.flash, wrong_way.studio) > 5 * mean_difference(right_way.flash, right_way.studio)
@@ -93,7 +94,7 @@ def test_the_centre_of_the_face_does_not_move_when_the_picture_is_turned() -> No
     places = []
     for angle in (-20, 0, 10):
         matrix = flash_from_sample(Variant(angle, "wide", False), face, (390, 520), SIZE)
-        places.append(apply(invert(matrix), np.array([(200.0, 150.0)]))[0])
+        places.append(apply(inverse(matrix), np.array([(200.0, 150.0)]))[0])
     np.testing.assert_allclose(places, [places[0]] * 3, atol=1e-9)
 
 
@@ -124,7 +125,7 @@ def test_the_stored_matrices_lead_from_the_sample_to_both_photographs(make_align
     info = rendered(alignment, -10, "face", True).info
     expected = compose(np.array(alignment.moving_from_fixed), np.array(info["flash_from_sample"]))
     np.testing.assert_allclose(info["studio_from_sample"], expected, atol=1e-9)
-    face = map_face(face_of(alignment), invert(np.array(info["flash_from_sample"])))
+    face = map_face(face_of(alignment), inverse(np.array(info["flash_from_sample"])))
     np.testing.assert_allclose(face.box, info["face_box"], atol=1e-3)
 
 
