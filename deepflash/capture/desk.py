@@ -8,6 +8,7 @@ fault of the program itself also closes the devices, which switches the lamps of
 import io
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from deepflash.capture.poses import Pose, usual_pose
 from deepflash.capture.sitting import Sitting, Stage, open_sitting
 from deepflash.capture.subjects import Subject, find_subjects, read_subject, save_subject
 from deepflash.errors import CaptureError, DeepflashError
-from deepflash.hardware.cameras import CameraDevice, open_camera
+from deepflash.hardware.cameras import CameraDevice, open_camera, what_camera_waits_for
 from deepflash.hardware.lamps import Lamps
 from deepflash.hardware.rig import Rig
 
@@ -35,6 +36,7 @@ LIGHTS = ("studio", "flash")
 
 _PREVIEW_PX = 1400
 _PREVIEWS = 200  # kept in memory, about 0.2 MB each
+_SILENT_AFTER_S = 1.0  # the lamp guard beats ten times in this
 _FRESH = 3  # takes whose photographs are kept whole until somebody has had time to ask for them
 
 
@@ -243,15 +245,17 @@ class Desk:
 
     def _connect(self, subject: str = "") -> None:
         """Open the rig; or, if it is open, get both devices back."""
+        wanted = (subject or self._opened_for or "") if self.studio.is_emulated else ""
+        if self.studio.is_emulated and not wanted:
+            raise CaptureError("the emulated studio opens for somebody; choose who sits")
         self._enter("opening", "Opening the rig.")
-        wanted = subject if self.studio.is_emulated else ""
         if self._lamps is not None and self._camera is not None and self._opened_for == wanted:
             self._lamps.wait_until_ready()
             self._camera.reconnect()
         else:
             self._close_devices()
             try:
-                self._open_devices(subject)
+                self._open_devices(wanted)
             except BaseException:
                 self._close_devices()
                 raise
@@ -265,6 +269,8 @@ class Desk:
         lamps = self._devices.enter_context(Lamps(rig))
         with self._changed:
             self._rig, self._lamps = rig, lamps  # shown already while the camera is waited for
+        if wanted := what_camera_waits_for(rig):
+            self._enter("opening", wanted)
         camera = self._devices.enter_context(open_camera(rig))
         with self._changed:
             self._camera = camera
@@ -424,13 +430,19 @@ class Desk:
         }
 
     def _lamps_state(self) -> dict[str, Any]:
-        """Return what is known of the lamps: `heartbeat` is the guard's, `on` the last command written to the board."""
+        """Return what is known of the lamps; `openapi.STATE` says what each part means."""
         lamps = self._lamps
         if lamps is None:
-            return {"connected": False, "heartbeat": False, "on": None}
-        switchings = lamps.switchings(0.0)
-        heartbeat = lamps.guard_pid is not None
-        return {"connected": True, "heartbeat": heartbeat, "on": switchings[-1].on if switchings and heartbeat else None}
+            return {"connected": False, "heartbeat": False, "on": None, "seen_on": None, "fault": ""}
+        known = lamps.state()
+        heartbeat = lamps.guard_pid is not None and time.monotonic() - known.heard_s < _SILENT_AFTER_S
+        return {
+            "connected": True,
+            "heartbeat": heartbeat,
+            "on": known.on if heartbeat else None,
+            "seen_on": known.seen_on if heartbeat else None,
+            "fault": known.fault,
+        }
 
     def _camera_state(self) -> dict[str, Any]:
         camera = self._camera

@@ -174,6 +174,8 @@ STATE = _object(
                 "connected": _BOOLEAN,
                 "heartbeat": {**_BOOLEAN, "description": "The lamp guard answers its beat."},
                 "on": {**_or_null(_BOOLEAN), "description": "The last command written to the board; null if unknown."},
+                "seen_on": {**_or_null(_BOOLEAN), "description": "What the board says itself; null where it cannot tell."},
+                "fault": {**_STRING, "description": "What is wrong with the board or its guard; empty if nothing is."},
             }
         ),
         "camera": _object({"connected": _BOOLEAN, "name": _STRING, "battery": _STRING}),

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from deepflash.hardware.camera import Camera, CameraFacts, CardFile, Shot, Trigger
-from deepflash.hardware.phone import PHONE_PORT, PhoneCamera, parse_phone_port
+from deepflash.hardware.phone import PHONE_PORT, PhoneCamera, parse_phone_port, phone_address
 from deepflash.hardware.rig import Rig
 
 
@@ -33,6 +33,19 @@ class CameraDevice(Protocol):
     ) -> list[CardFile]: ...
 
     def delete(self, files: Sequence[CardFile]) -> None: ...
+
+
+def what_camera_waits_for(rig: Rig) -> str:
+    """Return the sentence that tells a person what this rig's camera needs before it can be opened; empty if nothing.
+
+    Raises
+    ------
+    CameraError
+        as `open_camera`.
+    """
+    if not rig.camera_port.startswith(PHONE_PORT):
+        return ""
+    return f"Waiting for the phone. Open {phone_address(rig.camera_port)} in its browser and tap Start."
 
 
 def open_camera(rig: Rig) -> CameraDevice:

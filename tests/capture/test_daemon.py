@@ -1,11 +1,15 @@
 """The daemon's API, asked by another HTTP client than the project's own: what it does, and whom it refuses."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,16 @@ from deepflash.capture.daemon import Address, running_daemon
 from deepflash.capture.desk import Desk, Studio
 from deepflash.capture.openapi import describe
 from deepflash.capture.poses import named_poses
+from deepflash.capture.terminal import read_address
 from deepflash.errors import CaptureError
-from deepflash.hardware.rig import Rig
+from deepflash.hardware.emulator.faults import Fault, order_fault
+from deepflash.hardware.emulator.studio import emulated_board
+from deepflash.hardware.phone import phone_address
+from deepflash.hardware.rig import Rig, save_rig
+from deepflash.pairs import find_pairs
+from tests.hardware.hand_phone import HandPhone, free_port
+
+LAMPS_LIMIT_S = 1.0  # off after a kill
 
 OpenStudio = Callable[..., tuple[Rig, Path]]
 
@@ -55,7 +67,7 @@ def test_a_session_from_a_first_subject_to_its_end(open_studio: OpenStudio, tmp_
 
         state = client.post("/api/session", json={"subject": "S001"}).json()
         assert (state["phase"], state["session"]["pose"], state["session"]["consent"]) == ("ready", "frontal", "form 3")
-        assert state["lamps"] == {"connected": True, "heartbeat": True, "on": False}
+        assert state["lamps"] == {"connected": True, "heartbeat": True, "on": False, "seen_on": False, "fault": ""}
 
         state = client.post("/api/session/shoot", json={"pose": "frontal"}).json()
         assert state["message"] == {"kind": "good", "text": "Take 001 of frontal is good and saved."}
@@ -323,3 +335,80 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
         running_daemon(desk, port=taken.getsockname()[1]),
     ):
         pass
+
+
+def test_an_unplugged_board_is_said_while_nobody_shoots(open_studio: OpenStudio, tmp_path: Path) -> None:
+    rig, folder = open_studio()
+    with serving(studio_of(rig, tmp_path / "raw")) as (client, _):
+        client.post("/api/session", json={"subject": "S001"})
+        order_fault(folder, Fault("relay", "unplugged", for_s=2))
+        wait_until(lambda: client.get("/api/state").json()["lamps"]["fault"])
+        wait_until(lambda: client.post("/api/rig/connect", json={}).status_code == 200)
+        assert client.get("/api/state").json()["lamps"]["fault"] == ""
+        assert client.post("/api/session/shoot", json={}).json()["session"]["pairs"], "the sitting has its rig back"
+
+
+def test_a_killed_daemon_leaves_the_lamps_off_and_the_next_one_goes_on(open_studio: OpenStudio, tmp_path: Path) -> None:
+    rig, folder = open_studio()
+    save_rig(rig, tmp_path / "rig.toml")
+    with daemon_process(tmp_path) as (daemon, client):
+        client.post("/api/subjects", json={"id": "S001", "consent": ""})
+        client.post("/api/session", json={"subject": "S001", "poses": ["frontal", "left"]})
+        first = client.post("/api/session/shoot", json={}).json()["session"]["pairs"]
+        shooting = threading.Thread(target=lambda: suppressed(client.post, "/api/session/shoot", json={}))
+        shooting.start()
+        wait_until(lambda: lamps_are_on(folder))
+        daemon.kill()
+        killed_s = time.monotonic()
+        wait_until(lambda: not lamps_are_on(folder))
+        assert time.monotonic() - killed_s < LAMPS_LIMIT_S
+        shooting.join()
+
+    with daemon_process(tmp_path) as (_, client):
+        state = client.post("/api/session", json={"subject": "S001", "poses": ["frontal", "left"]}).json()
+        assert state["session"]["pairs"] == first
+        assert state["session"]["pose"] == "left"
+        state = client.post("/api/session/shoot", json={}).json()
+        assert [pair["pose"] for pair in state["session"]["pairs"]] == ["frontal", "left"]
+    assert len(find_pairs(tmp_path / "raw")[0]) == 2
+
+
+def test_the_phone_that_is_waited_for_is_said_with_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    camera_port = f"phone:{free_port()}"
+    with emulated_board(tmp_path / "board") as board:
+        rig = replace(board, camera_port=camera_port, camera_lag_s=0.0, tolerance_s=0.5, check_faces=False, check_eyes=False)
+        with serving(studio_of(rig, tmp_path / "raw", is_emulated=False)) as (client, _):
+            address = phone_address(camera_port)
+            wait_until(lambda: address in client.get("/api/state").json()["message"]["text"])
+            with HandPhone(address) as phone:
+                wait_until(lambda: client.get("/api/state").json()["phase"] == "closed")
+                client.post("/api/session", json={"subject": "S001", "poses": ["frontal"]})
+                state = client.post("/api/session/shoot", json={}).json()
+                assert state["camera"]["name"] == "Hand 1"
+                assert [order["do"] for order in phone.orders][-1] in {"saved", "shoot"}
+                assert state["session"]["takes"][0]["pictures"]
+
+
+@contextmanager
+def daemon_process(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", httpx.Client]]:
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "run")}
+    command = [sys.executable, "-m", "deepflash", "capture", "daemon", "--rig=rig.toml", "--port=0", "--json"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as daemon:
+        assert daemon.stdout is not None
+        with client_of(read_address(json.loads(daemon.stdout.readline())["url"])) as client:
+            wait_until(lambda: not client.get("/api/state").json()["busy"])
+            yield daemon, client
+        daemon.terminate()
+
+
+def suppressed(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    with suppress(httpx.HTTPError):
+        call(*arguments, **options)
+
+
+def wait_until(condition: Callable[[], Any], limit_s: float = 30.0) -> None:
+    until_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < until_s, "it never happened"
+        time.sleep(0.02)
