@@ -1,13 +1,15 @@
-"""The pair's clock and the lamps' dead-man on the emulated studio, judged by the emulator's own stamps.
+"""The pair's clock, the lamps' dead-man and the calibration on the emulated studio, judged by what the emulator knows.
 
     python benchmarks/capture.py [--pairs 40] [--kills 5] [--size 780x1040]
 
-Prints the error of the spacing of the exposures (what the camera did, not what the driver believes), and how long the
-lamps stayed on after a SIGKILL of the session, the lamp guard or the camera worker while they were on.
+Prints the error of the spacing of the exposures (what the camera did, not what the driver believes), how far the settle
+time and the shutter's lag that `capture calibrate` finds are from the emulator's, and how long the lamps stayed on after
+a SIGKILL of the session, the lamp guard or the camera worker while they were on.
 """
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
@@ -18,7 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from deepflash.capture.calibration import calibrate
 from deepflash.capture.session import POSES, hold_session
+from deepflash.hardware.emulator.camera_body import Inertia
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
 
@@ -27,6 +31,8 @@ VICTIMS = {
     "lamp guard": "deepflash.hardware.lamp_guard",
     "camera worker": "hardware.camera_worker",
 }
+INERTIAS = [Inertia(0.05, *times_s) for times_s in ((0.02, 0.03), (0.05, 0.06), (0.09, 0.1), (0.15, 0.04), (0.25, 0.08))]
+FRACTION = 0.01
 DEADLINE_S = 120.0  # a session that lost its camera first waits for the photographs that it owes
 
 
@@ -40,6 +46,8 @@ def main() -> None:
     width, height = (int(side) for side in options.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         measure_spacing(Path(folder), options.pairs, (width, height))
+        for number, inertia in enumerate(INERTIAS):
+            measure_calibration(Path(folder) / f"glow-{number}", inertia, (width, height))
         for name, pattern in VICTIMS.items():
             times_s = [
                 lamps_on_after_kill_s(Path(folder), f"{name}-{n}".replace(" ", "-"), pattern) for n in range(options.kills)
@@ -64,6 +72,15 @@ def measure_spacing(folder: Path, pairs: int, size: tuple[int, int]) -> None:
         end="",
     )
     print(f"95 % {absolute_ms[int(0.95 * (len(absolute_ms) - 1))]:.2f} ms, max {absolute_ms[-1]:.2f} ms")
+
+
+def measure_calibration(folder: Path, inertia: Inertia, size: tuple[int, int]) -> None:
+    """Calibrate a studio whose lamps and shutter are as slow as told, and print by how much the result is off."""
+    with emulated_studio(folder, SitterChoice("S001"), size=size, inertia=inertia) as rig:
+        found = calibrate(rig, fraction=FRACTION)
+    settle_s = -inertia.lamp_decay_s * math.log(FRACTION)
+    print(f"calibration with a decay of {1000 * inertia.lamp_decay_s:3.0f} ms: settle {1000 * settle_s:6.1f} ms, ", end="")
+    print(f"off by {found.settle_s / settle_s - 1:+.1%}; lag off by {1000 * (found.lag_s - inertia.shutter_lag_s):+.1f} ms")
 
 
 def lamps_on_after_kill_s(folder: Path, subject: str, pattern: str) -> float:

@@ -7,7 +7,8 @@ relay board, or of a process or the disk, which are killed, stopped and filled h
 held again, as an operator would. Afterwards every committed pair is compared with the emulator's stamps in its two JPEGs
 and with the emulator's own log:
 
-- mispaired: the photographs are not two neighbouring exposures in the right light, or not those that pair.json means;
+- mispaired: the photographs are not two exposures triggered one after the other, in the right light, or not those that
+  pair.json means (an exposure that somebody made with the camera's own button in between does not count);
 - corrupt: a photograph does not decode wholly, or its checksum, size or settings are not what they should be;
 - lost: a pair was reported as saved, and is not on the disk.
 
@@ -368,6 +369,8 @@ def judge(raw: Path, studio: Path, told: Told, rig: Rig) -> Judgement:
     """Compare what was committed with the truth."""
     found = Judgement()
     truth = {line["exposure_id"]: line for line in read_journal(studio / "truth.jsonl")}
+    strikes = [line for device in ("camera", "relay") for line in read_journal(studio / f"strikes-{device}.jsonl")]
+    presses_s = [line["at_s"] for line in strikes if line["kind"] == "pressed"]
     used: set[str] = set()
     pairs, set_aside = find_pairs(raw)
     found.pairs = len(pairs)
@@ -378,15 +381,13 @@ def judge(raw: Path, studio: Path, told: Told, rig: Rig) -> Judgement:
         except (OSError, ValueError, KeyError, SyntaxError) as error:
             found.corrupt.append(f"{pair.id}: {error}")
             continue
-        found.mispaired += [f"{pair.id}: {reason}" for reason in _mispaired(pair.record, stamps, truth, used)]
+        found.mispaired += [f"{pair.id}: {reason}" for reason in _mispaired(pair.record, stamps, truth, used, presses_s)]
         used |= {stamp["exposure_id"] for stamp in stamps.values()}
         found.spacing_errors_s.append(stamps["flash"]["exposure_s"] - stamps["studio"]["exposure_s"] - rig.spacing_s)
     on_disk = Counter(pair.pose for pair in pairs)
     found.lost += [pose for pose in sorted(told.saved) if not on_disk[pose]]
     found.mispaired += [f"{pose} has {count} pairs" for pose, count in on_disk.items() if count > 1]
-    found.struck = Counter(
-        line["kind"] for device in ("camera", "relay") for line in read_journal(studio / f"strikes-{device}.jsonl")
-    )
+    found.struck = Counter(line["kind"] for line in strikes)
     _time_lamps(found, studio, told, rig)
     return found
 
@@ -408,10 +409,15 @@ def _stamp(path: Path, said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mispaired(
-    record: dict[str, Any], stamps: dict[str, dict[str, Any]], truth: dict[str, dict[str, Any]], used: set[str]
+    record: dict[str, Any],
+    stamps: dict[str, dict[str, Any]],
+    truth: dict[str, dict[str, Any]],
+    used: set[str],
+    presses_s: list[float],
 ) -> Iterator[str]:
     studio, flash = stamps["studio"], stamps["flash"]
-    if flash["shot"] != studio["shot"] + 1:
+    began_s, ended_s = (stamp["exposure_s"] - TIMING_S for stamp in (studio, flash))  # a press follows a trigger at once
+    if flash["shot"] != studio["shot"] + 1 + sum(began_s < at_s < ended_s for at_s in presses_s):
         yield f"shots {studio['shot']} and {flash['shot']}"
     if studio["flash"] or studio["lamp_light"] < 0.5:
         yield f"the studio photograph has the light {studio}"
