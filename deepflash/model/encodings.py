@@ -1,8 +1,11 @@
 """How the problem is put to the network: what it sees, what it shall answer, and the way back to a picture.
 
-The paper's Figure 3 compares three encodings. C is the one that it proposes and the one that stands here:
-the network sees the filtered flash picture and answers with the difference of the filtered pictures, so that
-fine detail, which the filter has removed, passes by the network and cannot be blurred by it.
+The three encodings of the paper's Figure 3:
+
+- A: the network sees the flash picture and answers with the studio picture. Simple, and it blurs;
+- B: it sees the flash picture and answers with the difference of the two;
+- C, the one that the paper proposes: it sees the filtered flash picture and answers with the difference of the filtered
+  pictures, so that fine detail, which the filter has removed, passes by the network and cannot be blurred by it.
 """
 
 from collections.abc import Callable
@@ -30,15 +33,12 @@ class Encoding:
         `decode(flash, answer)`: the picture that an answer means. Of the photograph it is the result (equation 2),
         of the prepared photograph what the loss compares (equation 4), with the target for an answer the best that can
         be reached, the "reconstructed ground truth" (equation 8).
-    is_difference
-        Whether `decode` adds something to `flash`, so that an answer at low resolution serves a photograph at full one.
     """
 
     name: str
     prepare: Callable[[Tensor], Tensor]
     target: Callable[[Tensor, Tensor], Tensor]
     decode: Callable[[Tensor, Tensor], Tensor]
-    is_difference: bool
 
 
 def encoding_named(name: str) -> Encoding:
@@ -69,5 +69,18 @@ def _subtract(flash: Tensor, answer: Tensor) -> Tensor:
     return flash - 2 * answer + 1
 
 
-ENCODINGS = {"C": Encoding("C", _filtered, _half_difference, _subtract, is_difference=True)}
+def _unchanged(pictures: Tensor) -> Tensor:
+    return pictures
+
+
+def _studio(_flash: Tensor, studio: Tensor) -> Tensor:
+    """Let the answer be the picture itself, both as target and as result."""
+    return studio
+
+
+ENCODINGS = {
+    "A": Encoding("A", prepare=_unchanged, target=_studio, decode=_studio),
+    "B": Encoding("B", prepare=_unchanged, target=_half_difference, decode=_subtract),
+    "C": Encoding("C", prepare=_filtered, target=_half_difference, decode=_subtract),
+}
 """By the paper's letter."""

@@ -53,7 +53,7 @@ def test_a_recipe_written_as_toml_is_read_back_the_same(tmp_path: Path) -> None:
         ("seed = 99999999999999999999", "it must be from 0 to 2^63 - 1"),
         ("learning_rate = nan", "learning_rate is nan; it must be positive"),
         ("mean_weight = inf", "mean_weight is inf; it must be at least 0"),
-        ("encoding = 'D'", "encoding is 'D'; it must be one of C"),
+        ("encoding = 'D'", "encoding is 'D'; it must be one of A, B, C"),
         ("ema = 1.0", "ema is 1.0; it must be at least 0 and below 1"),
         ("batch = 1\nsize = 32", "leaves batch normalisation one value"),
         ("width = ", "is not TOML"),
