@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from deepflash.errors import ModelError
+from deepflash.model.weights import CONVOLUTIONS, Vgg16Weights
+
 STRIDE = 32
 """Sides of the network's input must be multiples of this: the encoder halves them five times."""
 
@@ -39,6 +42,10 @@ class DeepFlash(nn.Module):
         self, width: float = 1.0, *, decoder_std: float | None = None, head: Literal["zero", "xavier"] = "zero", seed: int = 0
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(3, 1, 1))  # what the encoder wants subtracted, see `weights`
+        self.register_buffer("std", torch.ones(3, 1, 1))
         stages = [[max(4, round(channels * width)) for channels in stage] for stage in _ENCODER]
         skips = [stage[-1] for stage in stages]
         self.encoder = nn.ModuleList(
@@ -54,8 +61,26 @@ class DeepFlash(nn.Module):
         self.head = nn.Conv2d(skips[0], 3, 1)
         self._initialise(decoder_std, head, torch.Generator().manual_seed(seed))
 
+    def load_encoder(self, weights: Vgg16Weights) -> None:
+        """Begin with an encoder that others have trained.
+
+        Raises
+        ------
+        ModelError
+            if this network's `width` is not 1.
+        """
+        layers = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)]
+        if [layer.out_channels for layer in layers] != [len(weights.biases[name]) for name in CONVOLUTIONS]:
+            raise ModelError("weights of VGG-16 fit an encoder of width 1 only; set width = 1.0 in the recipe")
+        with torch.no_grad():
+            for layer, name in zip(layers, CONVOLUTIONS, strict=True):
+                layer.weight.copy_(torch.from_numpy(weights.kernels[name]))
+                _bias(layer).copy_(torch.from_numpy(weights.biases[name]))
+            self.mean.copy_(torch.tensor(weights.mean)[:, None, None])
+            self.std.copy_(torch.tensor(weights.std)[:, None, None])
+
     def forward(self, pictures: Tensor) -> Tensor:
-        features, skips = pictures, []
+        features, skips = (pictures - self.mean) / self.std, []
         for stage in self.encoder:
             features = stage(features)  # (N, C, H / 2^k, W / 2^k)
             skips.append(features)

@@ -25,6 +25,10 @@ class Recipe:
     """Side of the pictures the network is trained on, in pixels; a multiple of 32, not larger than the data set's."""
     decoder_std: float = 0.0
     """Standard deviation of the decoder's first weights; 0 is sqrt(2 / fan-in), 1 the paper's word."""
+    encoder_weights: str = ""
+    """File with the weights of a VGG-16 that the encoder begins with, see `weights`; none: random ones."""
+    encoder_order: Literal["auto", "rgb", "bgr"] = "auto"
+    """In which order the first layer of that file takes the colours; auto is what such files usually have."""
     head: Literal["zero", "xavier"] = "zero"
     """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's."""
     batch: int = 4
@@ -158,6 +162,7 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "width": ((lambda width: 0 < width <= 16), "positive and at most 16"),
     "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
     "decoder_std": _at_least(0),
+    "encoder_order": _one_of("auto", "rgb", "bgr"),
     "head": _one_of("zero", "xavier"),
     "batch": ((lambda batch: 1 <= batch <= 4096), "from 1 to 4096"),
     "epochs": _at_least(1),

@@ -31,6 +31,7 @@ from deepflash.model.losses import mean_removed_loss
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import Recipe, load_recipe
 from deepflash.model.runs import answer, build_network, enter_run, load_run, save_weights, to_device, usable_device
+from deepflash.model.weights import load_vgg16
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
@@ -143,7 +144,7 @@ def train(
     task = _plan(shards, run, recipe, device)
     sweep_temporaries(run)
     with _deterministic(task.device), torch.random.fork_rng(devices=[]):
-        state = _begin(task)
+        state = _begin(task, report)
         if (run / STATE_FILE).exists():
             _restore(task, state)
         resumed_from = state.step
@@ -329,9 +330,14 @@ def _row(compared: Compared) -> Picture:
     return np.concatenate([to_picture(picture[0]) for picture in pictures], axis=1)
 
 
-def _begin(task: _Task) -> _State:
+def _begin(task: _Task, report: Report) -> _State:
     torch.manual_seed(task.recipe.seed)
-    network = to_device(build_network(task.recipe), task.device).train()
+    network = build_network(task.recipe)
+    if task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
+        weights = load_vgg16(Path(task.recipe.encoder_weights), order=task.recipe.encoder_order)
+        network.load_encoder(weights)
+        report(0, task.last_step, f"the encoder begins with {weights.report()}")
+    network = to_device(network, task.device).train()
     betas = (task.recipe.beta1, task.recipe.beta2)
     optimizer = torch.optim.Adam(network.parameters(), task.recipe.learning_rate, betas, task.recipe.epsilon)
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()} if task.recipe.ema else {}

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from deepflash.errors import ModelError, ShardError
 from deepflash.model.runs import load_run
 from deepflash.model.train import TrainResult, read_metrics, train
+from tests.model.test_weights import as_torchvision, reference
 from tests.model.tiny_dataset import TINY_RECIPE, write_shards
 
 STEPS = 22  # 16 samples, 4 epochs, batches of 3
@@ -270,6 +271,26 @@ def test_a_run_that_does_not_name_its_data_set_is_refused(shards: Path, recipe: 
     (run / "run.json").write_text('{"format": 1}')
     with pytest.raises(ModelError, match="was begun on another data set"):
         train(shards, run, recipe)
+
+
+def test_an_encoder_that_others_trained_is_taken_over_once(shards: Path, tmp_path: Path) -> None:
+    """A run that goes on keeps its own weights, and does not need the file any more."""
+    torch.manual_seed(0)
+    weights = as_torchvision(reference(), tmp_path / "vgg16")
+    text = TINY_RECIPE.replace("width = 0.0625", "width = 1.0") + f'encoder_weights = "{weights}"\nmax_steps = 1\n'
+    (tmp_path / "recipe.toml").write_text(text)
+    notes: list[str] = []
+
+    train(shards, tmp_path / "run", tmp_path / "recipe.toml", report=lambda _done, _total, note: notes.append(note))
+    weights.unlink()
+    train(shards, tmp_path / "run", tmp_path / "recipe.toml")
+
+    assert (
+        "the encoder begins with all 13 convolutions of VGG-16, conv1_1 to conv5_3, from a file of the form torchvision"
+        in notes[0]
+    )
+    trained = load_file(tmp_path / "run" / "weights.safetensors")
+    assert trained["mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
 def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
