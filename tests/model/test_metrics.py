@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_msssim import ms_ssim as their_ms_ssim
 from skimage import data
+from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from deepflash.model.metrics import accuracy, psnr, ssim
+from deepflash.model.metrics import accuracy, delta_e2000, mean_colour_error, ms_ssim, psnr, ssim
 
 
 def pictures() -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,9 +39,50 @@ def test_accuracy_is_equation_7() -> None:
     assert accuracy(noisy, truth).item() == pytest.approx(written_out, abs=1e-3)
 
 
+def test_ms_ssim_agrees_with_pytorch_msssim() -> None:
+    truth = torch.as_tensor(data.astronaut()[:180, 150:401] / 255, dtype=torch.float32).permute(2, 0, 1)[None]
+    noisy = (0.8 * truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    oracle = their_ms_ssim(noisy, truth, data_range=1.0, size_average=False)
+    assert ms_ssim(noisy, truth).item() == pytest.approx(oracle.item(), abs=5e-5)
+
+
+def test_ms_ssim_of_a_small_patch_takes_fewer_scales() -> None:
+    """96 px allow four scales (models.md 0.12); one scale is SSIM."""
+    noisy, truth = pictures()
+    assert 0 < ms_ssim(noisy, truth, scales=4).item() < 1
+    assert ms_ssim(noisy, truth, scales=1).item() == pytest.approx(ssim(noisy, truth).item(), abs=1e-6)
+    with pytest.raises(ValueError, match="at least 11 px"):
+        ms_ssim(noisy, truth)
+    with pytest.raises(ValueError, match="from 1 to 5"):
+        ms_ssim(noisy, truth, scales=6)
+
+
+def test_delta_e2000_agrees_with_scikit_image_on_every_colour() -> None:
+    colours = np.random.default_rng(1).random((2, 64, 64, 3))
+    colours[:, :8] = np.round(colours[:, :8])  # black, white and the pure colours
+    colours[:, 8:12] = colours[:, 8:12, :, :1]  # greys
+    one, other = colours
+    oracle = deltaE_ciede2000(rgb2lab(one), rgb2lab(other))
+    as_pixels = [torch.as_tensor(picture).reshape(-1, 3, 1, 1) for picture in (one, other)]  # each pixel a picture
+    assert np.abs(delta_e2000(*as_pixels).numpy() - oracle.ravel()).max() < 1e-3
+
+
+def test_the_mean_colour_error_sees_a_cast_and_nothing_else() -> None:
+    _, truth = pictures()
+    cast = truth + torch.tensor([0.1, 0.0, 0.0])[:, None, None]
+    assert mean_colour_error(cast, truth).item() == pytest.approx(0.1 / 3**0.5, abs=1e-6)
+    assert mean_colour_error(truth.flip(3), truth).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_every_picture_of_a_batch_has_its_own_value() -> None:
     noisy, truth = pictures()
-    for metric in (accuracy, psnr, ssim):
+    for metric in (
+        accuracy,
+        psnr,
+        ssim,
+        lambda one, other: -delta_e2000(one, other),
+        lambda one, other: -mean_colour_error(one, other),
+    ):
         both = metric(torch.cat([noisy, truth]), torch.cat([truth, truth]))
         assert both.shape == (2,)
         assert both[0].item() == pytest.approx(metric(noisy, truth).item(), rel=1e-5)
