@@ -49,8 +49,12 @@ class Recipe:
     """Steps over which the learning rate rises linearly from 0."""
     schedule: str = "constant"
     """What the learning rate does after the warm-up: "constant", or "cosine" down to 0 at the last step."""
+    loss: Literal["squares", "l1", "charbonnier"] = "squares"
+    """What is minimised, see `losses.picture_loss`; "squares" with mean_weight 0 is equation 5."""
+    ssim_weight: float = 0.0
+    """Weight of 1 - SSIM, which is added to the loss; 0 is the paper."""
     mean_weight: float = 1.0
-    """Weight of the mean colour in the loss: 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
+    """Weight of the mean colour in the loss "squares": 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are kept as the result; 0 keeps the last weights."""
     precision: str = "float32"
@@ -173,6 +177,8 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epsilon": _positive(),
     "warmup_steps": _at_least(0),
     "schedule": _one_of("constant", "cosine"),
+    "loss": _one_of("squares", "l1", "charbonnier"),
+    "ssim_weight": _at_least(0),
     "mean_weight": _at_least(0),
     "ema": _share(),
     "precision": _one_of("float32", "bfloat16"),

@@ -27,7 +27,7 @@ from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at,
 from deepflash.model.encodings import Encoding, encoding_named
 from deepflash.model.evaluate import Compared, Scores, compare, mean_scores
 from deepflash.model.journal import METRICS_FILE, Journal, read_metrics
-from deepflash.model.losses import mean_removed_loss
+from deepflash.model.losses import picture_loss
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import Recipe, load_recipe
 from deepflash.model.runs import answer, build_network, enter_run, load_run, save_weights, to_device, usable_device
@@ -259,8 +259,9 @@ def _take_step(task: _Task, state: _State, batch: Batch) -> float:
         group["lr"] = task.recipe.learning_rate_at(state.step, task.last_step)
     decode = task.encoding.decode
     predicted = answer(state.network, batch.prepared, task.recipe.precision)
-    loss = mean_removed_loss(
-        decode(batch.prepared, predicted), decode(batch.prepared, batch.target), mean_weight=task.recipe.mean_weight
+    decoded, wanted = decode(batch.prepared, predicted), decode(batch.prepared, batch.target)
+    loss = picture_loss(
+        decoded, wanted, kind=task.recipe.loss, mean_weight=task.recipe.mean_weight, ssim_weight=task.recipe.ssim_weight
     )
     value = loss.item()
     if not math.isfinite(value):

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepflash.model.losses import mean_removed_loss
+from deepflash.model.losses import Kind, mean_removed_loss, picture_loss
+from deepflash.model.metrics import ssim
 
 
 def answers(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -42,3 +43,28 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     _, y, t = (tensor.double() for tensor in answers())
     y.requires_grad_()
     assert torch.autograd.gradcheck(lambda answer: mean_removed_loss(answer, t, mean_weight=0.3), (y,))
+
+
+@pytest.mark.parametrize("kind", ["squares", "l1", "charbonnier"])
+def test_every_kind_of_loss_has_the_gradient_of_finite_differences(kind: Kind) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y, t = (torch.rand(1, 3, 12, 13, generator=generator, dtype=torch.float64) for _ in range(2))
+    y.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda answer: picture_loss(answer, t, kind=kind, mean_weight=0.3, ssim_weight=0.5), (y,), atol=1e-4
+    )
+
+
+def test_the_kinds_are_what_their_names_say() -> None:
+    _, y, t = answers()
+    absolute = torch.nn.functional.l1_loss(y, t).item()
+    assert picture_loss(y, t, kind="l1", mean_weight=0, ssim_weight=0).item() == pytest.approx(absolute)
+    assert picture_loss(y, t, kind="charbonnier", mean_weight=0, ssim_weight=0).item() == pytest.approx(absolute, rel=1e-3)
+    assert picture_loss(t, t, kind="charbonnier", mean_weight=0, ssim_weight=0).item() == pytest.approx(1e-3)
+
+
+def test_dissimilar_structure_adds_to_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y, t = (torch.rand(2, 3, 20, 20, generator=generator) for _ in range(2))
+    plain, with_ssim = (picture_loss(y, t, mean_weight=1, ssim_weight=weight).item() for weight in (0, 0.1))
+    assert with_ssim == pytest.approx(plain + 0.1 * (1 - ssim(y, t).mean().item()), rel=1e-5)
