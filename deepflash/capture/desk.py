@@ -436,11 +436,12 @@ class Desk:
             return {"connected": False, "heartbeat": False, "on": None, "seen_on": None, "fault": ""}
         known = lamps.state()
         heartbeat = lamps.guard_pid is not None and time.monotonic() - known.heard_s < _SILENT_AFTER_S
+        is_known = heartbeat and not known.fault
         return {
             "connected": True,
             "heartbeat": heartbeat,
-            "on": known.on if heartbeat else None,
-            "seen_on": known.seen_on if heartbeat else None,
+            "on": known.on if is_known else None,
+            "seen_on": known.seen_on if is_known else None,
             "fault": known.fault,
         }
 
