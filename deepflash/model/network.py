@@ -31,6 +31,10 @@ class DeepFlash(nn.Module):
     decoder_std
         Standard deviation of the decoder's first weights, a normal distribution cut off at two sigma.
         None is sqrt(2 / fan-in); 1.0 is the paper's word, with which Adam at 1e-5 hardly moves them.
+    decoder_kernels
+        First weights of the decoder's up-sampling: "smooth" gives every pair of channels the kernel of linear interpolation
+        times a random weight, "random" draws each weight apart, as the paper says; then neighbouring pixels begin with
+        different weights, and a short training leaves a checkerboard (Odena et al., Distill 2016).
     head
         First weights of the last layer: "zero" makes the untrained network answer exactly 0.5, which leaves the photograph
         as it is; "xavier" is the paper's.
@@ -39,7 +43,13 @@ class DeepFlash(nn.Module):
     """
 
     def __init__(
-        self, width: float = 1.0, *, decoder_std: float | None = None, head: Literal["zero", "xavier"] = "zero", seed: int = 0
+        self,
+        width: float = 1.0,
+        *,
+        decoder_std: float | None = None,
+        decoder_kernels: Literal["smooth", "random"] = "smooth",
+        head: Literal["zero", "xavier"] = "zero",
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.mean: Tensor
@@ -59,7 +69,7 @@ class DeepFlash(nn.Module):
         )
         self.fuse = nn.ModuleList(nn.Conv2d(2 * channels, channels, 1) for channels in reversed(skips))
         self.head = nn.Conv2d(skips[0], 3, 1)
-        self._initialise(decoder_std, head, torch.Generator().manual_seed(seed))
+        self._initialise(decoder_std, decoder_kernels, head, torch.Generator().manual_seed(seed))
 
     def load_encoder(self, weights: Vgg16Weights) -> None:
         """Begin with an encoder that others have trained.
@@ -91,7 +101,7 @@ class DeepFlash(nn.Module):
         answer: Tensor = self.head(features)
         return answer
 
-    def _initialise(self, decoder_std: float | None, head: str, generator: torch.Generator) -> None:
+    def _initialise(self, decoder_std: float | None, decoder_kernels: str, head: str, generator: torch.Generator) -> None:
         for layer in self.encoder.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, generator=generator)
@@ -101,6 +111,8 @@ class DeepFlash(nn.Module):
             std = decoder_std or math.sqrt(2 / _fan_in(layer))
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
             nn.init.zeros_(layer.bias)
+            if decoder_kernels == "smooth" and isinstance(layer, nn.ConvTranspose2d):
+                _make_smooth(layer)
         for layer in self.fuse:
             _make_sum(layer)
         if head == "xavier":
@@ -129,6 +141,14 @@ def _fan_in(layer: nn.Module) -> float:
     if isinstance(layer, nn.Conv2d):
         return layer.in_channels * math.prod(layer.kernel_size)
     raise TypeError(f"{type(layer).__name__} is no convolution")
+
+
+def _make_smooth(layer: nn.ConvTranspose2d) -> None:
+    """Let each pair of channels interpolate linearly, times the first of its weights; the outputs' variance stays."""
+    line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    kernel = line[:, None] * line  # (4, 4): of each output pixel the weights of its four inputs add up to 1
+    with torch.no_grad():
+        layer.weight.copy_(2 * layer.weight[:, :, :1, :1] * kernel)
 
 
 def _make_sum(layer: nn.Module) -> None:

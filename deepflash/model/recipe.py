@@ -25,6 +25,8 @@ class Recipe:
     """Side of the pictures the network is trained on, in pixels; a multiple of 32, not larger than the data set's."""
     decoder_std: float = 0.0
     """Standard deviation of the decoder's first weights; 0 is sqrt(2 / fan-in), 1 the paper's word."""
+    decoder_kernels: Literal["smooth", "random"] = "smooth"
+    """First kernels of the decoder's up-sampling: "smooth" leaves no checkerboard, "random" is the paper's."""
     encoder_weights: str = ""
     """File with the weights of a VGG-16 that the encoder begins with, see `weights`; none: random ones."""
     encoder_order: Literal["auto", "rgb", "bgr"] = "auto"
@@ -166,6 +168,7 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "width": ((lambda width: 0 < width <= 16), "positive and at most 16"),
     "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
     "decoder_std": _at_least(0),
+    "decoder_kernels": _one_of("smooth", "random"),
     "encoder_order": _one_of("auto", "rgb", "bgr"),
     "head": _one_of("zero", "xavier"),
     "batch": ((lambda batch: 1 <= batch <= 4096), "from 1 to 4096"),

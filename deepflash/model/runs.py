@@ -156,7 +156,13 @@ def _checksum_of_tensors(path: Path) -> str:
 
 def build_network(recipe: Recipe) -> DeepFlash:
     """Build the recipe's network with its first weights."""
-    return DeepFlash(recipe.width, decoder_std=recipe.decoder_std or None, head=recipe.head, seed=recipe.seed)
+    return DeepFlash(
+        recipe.width,
+        decoder_std=recipe.decoder_std or None,
+        decoder_kernels=recipe.decoder_kernels,
+        head=recipe.head,
+        seed=recipe.seed,
+    )
 
 
 def usable_device(name: str) -> torch.device:

@@ -1,5 +1,7 @@
 """The network is that of the layer table (reference: models.md 1.3)."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -71,3 +73,14 @@ def test_every_weight_learns() -> None:
     network(torch.rand(2, 3, 64, 64)).square().sum().backward()
     idle = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert idle == []
+
+
+@pytest.mark.parametrize(("kernels", "is_smooth"), [("smooth", True), ("random", False)])
+def test_smooth_kernels_begin_without_a_checkerboard(kernels: Literal["smooth", "random"], is_smooth: bool) -> None:
+    """What is flat stays flat when it is brought to twice the size."""
+    network = DeepFlash(0.0625, decoder_kernels=kernels)
+    for block in network.up:
+        flat = torch.ones(1, block[0].in_channels, 6, 6)
+        larger = block[0](flat)[:, :, 1:-1, 1:-1]  # the outermost pixels see the border
+        unevenness = (larger - larger.mean(dim=(2, 3), keepdim=True)).abs().max()
+        assert (unevenness < 1e-5) == is_smooth
