@@ -686,14 +686,19 @@ def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, wor
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)
 @click.option("--recipe", default="quick", show_default=True, help="quick, paper, or a TOML file.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the recipe; may be given several times."
+)
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
 @json_option
-def train_command(shards: Path, run: Path, recipe: str, json: bool) -> None:
+def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...], device: str | None, json: bool) -> None:
     """Train a network on SHARDS into the folder RUN; the same command again resumes."""
+    from deepflash.model.recipe import load_recipe
     from deepflash.model.train import train
     from deepflash.progress import shown
 
     with shown("train") as report:
-        result = train(shards, run, recipe, report=report)
+        result = train(shards, run, load_recipe(recipe, changes), device=device, report=report)
     if json:
         click.echo(dumps({**asdict(result), "run": str(result.run)}))
     else:

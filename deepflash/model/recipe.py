@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -85,13 +85,15 @@ class Recipe:
         return "".join(f"{name} = {_toml_value(value)}\n" for name, value in asdict(self).items())
 
 
-def load_recipe(recipe: str | Path) -> Recipe:
+def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe by the name of one that comes with the package, or from a TOML file.
 
     Parameters
     ----------
     recipe
         `quick`, `paper`, or the path of a TOML file. Fields that it does not name keep their defaults.
+    changes
+        `name=value` each: fields that are other than the recipe says.
 
     Raises
     ------
@@ -103,6 +105,9 @@ def load_recipe(recipe: str | Path) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{where} is not TOML ({error}); correct that line") from error
+    for change in changes:
+        name, _, value = change.partition("=")
+        values[name.strip()] = _value_of(value.strip())
     types = {field.name: field.type for field in fields(Recipe)}
     unknown = sorted(set(values) - set(types))
     if unknown:
@@ -131,6 +136,14 @@ def _text_of(recipe: str | Path) -> tuple[str, str]:
 
 def _shipped() -> Any:
     return resources.files("deepflash.model") / "recipes"
+
+
+def _value_of(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:

@@ -101,7 +101,7 @@ class _State:
 def train(
     shards: Path,
     run: Path,
-    recipe: str | Path,
+    recipe: str | Path | Recipe,
     *,
     device: str | None = None,
     workers: int = 2,
@@ -121,7 +121,7 @@ def train(
     run
         Folder of the run, new or begun before with the same recipe and data set.
     recipe
-        `quick`, `paper`, or the path of a TOML file.
+        A recipe, or the name or path of one, see `load_recipe`.
     device
         As torch names it; the GPU if there is one, else the CPU.
     workers
@@ -141,7 +141,7 @@ def train(
         if the data set cannot be read.
     """
     began_s = time.monotonic()
-    task = _plan(shards, run, recipe, device)
+    task = _plan(shards, run, recipe if isinstance(recipe, Recipe) else load_recipe(recipe), device)
     sweep_temporaries(run)
     with _deterministic(task.device), torch.random.fork_rng(devices=[]):
         state = _begin(task, report)
@@ -194,8 +194,7 @@ def _mend_weights(task: _Task, state: _State) -> None:
         save_weights(task.run, _weights_to_use(task, state), task.recipe, state.step)
 
 
-def _plan(shards: Path, run: Path, recipe: str | Path, device: str | None) -> _Task:
-    plan = load_recipe(recipe)
+def _plan(shards: Path, run: Path, plan: Recipe, device: str | None) -> _Task:
     dataset = open_shards(shards)
     entries = dataset.entries("train")
     if not entries:

@@ -1,5 +1,6 @@
 """Recipes: what is shipped, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_a_recipe_written_as_toml_is_read_back_the_same(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(recipe.as_toml())
     assert load_recipe(path) == recipe
+
+
+def test_single_values_can_be_changed() -> None:
+    changed = load_recipe("quick", ["learning_rate=3e-4", "encoding = A", 'schedule="constant"', "batch=2"])
+    assert changed == replace(load_recipe("quick"), learning_rate=3e-4, encoding="A", schedule="constant", batch=2)
+    with pytest.raises(ModelError, match="recipe quick has unknown keys learning_rat; a recipe knows encoding"):
+        load_recipe("quick", ["learning_rat=1"])
+    with pytest.raises(ModelError, match="recipe quick: batch is ''; it must be of type int"):
+        load_recipe("quick", ["batch"])
 
 
 @pytest.mark.parametrize(
