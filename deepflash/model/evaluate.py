@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from torch import nn
 
 from deepflash.errors import ModelError
 from deepflash.files import write_json
@@ -17,7 +18,6 @@ from deepflash.model.data import Portrait, portraits, unaugmented
 from deepflash.model.encodings import encoding_named
 from deepflash.model.losses import mean_removed_loss
 from deepflash.model.metrics import accuracy, psnr, ssim
-from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import Recipe
 from deepflash.model.runs import answer, load_run
 from deepflash.progress import Report, silent
@@ -128,7 +128,7 @@ def evaluate(run: Path, shards: Path, *, split: str = "test", report: Report = s
     return evaluation
 
 
-def compare(network: DeepFlash, recipe: Recipe, pairs: Iterator[Portrait]) -> Iterator[Compared]:
+def compare(network: nn.Module, recipe: Recipe, pairs: Iterator[Portrait]) -> Iterator[Compared]:
     """Yield what a network in evaluation mode makes of each pair."""
     device = next(network.parameters()).device
     for portrait in pairs:
@@ -152,7 +152,7 @@ def _table_row(name: str, scores: Scores) -> str:
 
 
 @torch.no_grad()
-def _compare(network: DeepFlash, recipe: Recipe, portrait: Portrait, device: torch.device) -> Compared:
+def _compare(network: nn.Module, recipe: Recipe, portrait: Portrait, device: torch.device) -> Compared:
     encoding = encoding_named(recipe.encoding)
     flash, studio = portrait.flash.to(device), portrait.studio.to(device)
     prepared = encoding.prepare(flash)

@@ -19,7 +19,7 @@ from types import FrameType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepflash.errors import ModelError
 from deepflash.files import durable_file, sweep_temporaries, write_durably
@@ -91,7 +91,7 @@ class _Task:
 class _State:
     """What changes from step to step: all of it is in the state file."""
 
-    network: DeepFlash
+    network: nn.Module
     optimizer: torch.optim.Adam
     averaged: dict[str, Tensor]
     step: int
@@ -334,6 +334,8 @@ def _begin(task: _Task, report: Report) -> _State:
     torch.manual_seed(task.recipe.seed)
     network = build_network(task.recipe)
     if task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
+        if not isinstance(network, DeepFlash):
+            raise ModelError(f"the network {task.recipe.network} has no VGG-16 encoder; take encoder_weights out of the recipe")
         weights = load_vgg16(Path(task.recipe.encoder_weights), order=task.recipe.encoder_order)
         network.load_encoder(weights)
         report(0, task.last_step, f"the encoder begins with {weights.report()}")
