@@ -699,6 +699,8 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
 
     with shown("train") as report:
         result = train(shards, run, load_recipe(recipe, changes), device=device, report=report)
+    if result.rank:
+        return
     if json:
         click.echo(dumps({**asdict(result), "run": str(result.run)}))
     else:

@@ -5,7 +5,7 @@ so a run that goes on in the middle of an epoch sees exactly what it would have 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -109,13 +109,13 @@ class TrainingPictures:
         self._room = cache_bytes // (12 * size * size)
         self._kept: dict[int, Tensor] = {}
 
-    def batches(self, batch: int, seed: int, steps: range) -> Iterator[Batch]:
-        """Yield the batches of some steps of a run, reading the next pictures meanwhile."""
+    def batches(self, batch: int, seed: int, steps: range, share: Callable[[list[int]], list[int]] = list) -> Iterator[Batch]:
+        """Yield the batches of some steps of a run, or a share of each, reading the next pictures meanwhile."""
         requested: deque[dict[int, Future[Pair]]] = deque()
         orders: deque[list[int]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="shards") as readers:
             for step in steps:
-                chosen = samples_at(range(step * batch, (step + 1) * batch), len(self._entries), seed)
+                chosen = share(samples_at(range(step * batch, (step + 1) * batch), len(self._entries), seed))
                 orders.append(chosen)
                 requested.append({index: readers.submit(self._read, index) for index in set(chosen) - self._kept.keys()})
                 if len(orders) > _AHEAD:

@@ -61,6 +61,16 @@ class Recipe:
     """Weight of the mean colour in the loss "squares": 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are kept as the result; 0 keeps the last weights."""
+    weight_decay: float = 0.0
+    """Share of the learning rate by which weights shrink in each step (AdamW's, apart from the gradient)."""
+    clip: float = 0.0
+    """Longest gradient that a step follows, as a norm over all weights; longer ones are shortened. 0 is no limit."""
+    accumulate: int = 1
+    """In how many parts a batch is worked on, for want of memory; batch normalisation sees the parts."""
+    keep: int = 0
+    """How many of the last validated weights are kept in `snapshots`, beside the last and the best."""
+    compile: bool = False
+    """Whether torch compiles the network first: about a minute, then faster steps; not the same bits."""
     precision: str = "float32"
     """Arithmetic of the network: "float32", or "bfloat16" (autocast), twice as fast where the processor has it."""
     seed: int = 0
@@ -70,8 +80,10 @@ class Recipe:
         for name, (holds, demand) in _DEMANDS.items():
             if not holds(getattr(self, name)):
                 raise ModelError(f"the recipe's {name} is {getattr(self, name)!r}; it must be {demand}")
-        if self.batch * (self.size // STRIDE) ** 2 < 2:
-            raise ModelError("the recipe's batch of 1 at size 32 leaves batch normalisation one value; raise either")
+        if self.batch % self.accumulate:
+            raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
+        if self.network == "deepflash" and self.batch // self.accumulate * (self.size // STRIDE) ** 2 < 2:
+            raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
 
     def learning_rate_at(self, step: int, last_step: int) -> float:
         """Return the learning rate of a step, counted from 0, of a run that ends with `last_step` steps done."""
@@ -149,7 +161,7 @@ def _value_of(text: str) -> Any:
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
-    if kind not in (int, float):
+    if kind not in (int, float, bool):
         kind = str
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -159,6 +171,8 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
 
 
 def _toml_value(value: float | str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
@@ -200,6 +214,10 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ssim_weight": _at_least(0),
     "mean_weight": _at_least(0),
     "ema": _share(),
+    "weight_decay": _at_least(0),
+    "clip": _at_least(0),
+    "accumulate": ((lambda parts: 1 <= parts <= 4096), "from 1 to 4096"),
+    "keep": _at_least(0),
     "precision": _one_of("float32", "bfloat16"),
     "seed": ((lambda seed: 0 <= seed < 2**63), "from 0 to 2^63 - 1"),
 }

@@ -105,11 +105,11 @@ def read_identity(run: Path) -> dict[str, object]:
     return dict(identity)
 
 
-def save_weights(run: Path, weights: dict[str, Tensor], recipe: Recipe, step: int) -> None:
-    """Write the weights to be used, durably, with what is needed to use them."""
+def save_weights(path: Path, weights: dict[str, Tensor], recipe: Recipe, step: int) -> None:
+    """Write weights, durably, with what is needed to use them."""
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
     metadata = {"format": str(RUN_FORMAT), "network": recipe.network, "recipe": recipe.as_toml(), "step": str(step)}
-    write_durably(run / WEIGHTS_FILE, _sealed(save(tensors, metadata)))
+    write_durably(path, _sealed(save(tensors, metadata)))
 
 
 def _sealed(file: bytes) -> bytes:

@@ -4,6 +4,10 @@ A run is a folder. What the next step does is known from `state.pt` alone: weigh
 the step, the random state, and the losses not yet logged; the order of the pictures is a pure function of seed and step
 (data.py). So the same command run again goes on where the last one stopped, and on a CPU it ends with the same bits.
 Everything that resuming needs is in that one file because two files cannot be replaced in one instant.
+
+    torchrun --nproc-per-node 8 -m deepflash train SHARDS RUN --recipe paper
+
+trains with several processes, each on its share of every batch (ranks.py).
 """
 
 import math
@@ -12,10 +16,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,8 +34,18 @@ from deepflash.model.evaluate import Compared, Scores, compare, mean_scores
 from deepflash.model.journal import METRICS_FILE, Journal, read_metrics
 from deepflash.model.losses import picture_loss
 from deepflash.model.network import DeepFlash
+from deepflash.model.ranks import Ranks, device_of_rank, joined
 from deepflash.model.recipe import Recipe, load_recipe
-from deepflash.model.runs import answer, build_network, enter_run, load_run, save_weights, to_device, usable_device
+from deepflash.model.runs import (
+    WEIGHTS_FILE,
+    answer,
+    build_network,
+    enter_run,
+    load_run,
+    save_weights,
+    to_device,
+    usable_device,
+)
 from deepflash.model.weights import load_vgg16
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
@@ -38,8 +53,10 @@ from deepflash.shards import Entry, ShardSet, open_shards
 
 STATE_FILE = "state.pt"
 SAMPLES_FOLDER = "samples"
+SNAPSHOTS_FOLDER = "snapshots"
+BEST_FILE = "best.safetensors"
 
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
 _LOG_EVERY_STEPS = 10
 _LEAST_STEPS_BETWEEN_VALIDATIONS = 50
 _SHOWN_PORTRAITS = 4
@@ -63,6 +80,8 @@ class TrainResult:
         Mean training loss of the last logged steps.
     validation
         Mean scores of the un-augmented validation pairs, or None if the data set has none.
+    rank
+        Which of several processes that trained together this is; the first, 0, speaks for all.
     """
 
     run: Path
@@ -71,6 +90,7 @@ class TrainResult:
     seconds: float
     loss: float
     validation: Scores | None
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,19 +103,22 @@ class _Task:
     entries: list[Entry]
     run: Path
     device: torch.device
+    ranks: Ranks
     last_step: int
     validate_every: int
 
 
 @dataclass
 class _State:
-    """What changes from step to step: all of it is in the state file."""
+    """What changes from step to step: all of it but `called` is in the state file."""
 
     network: nn.Module
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.AdamW
     averaged: dict[str, Tensor]
     step: int
     unlogged: list[float]
+    best_psnr: float
+    called: nn.Module  # the network, as it is called: shared among ranks, compiled
 
 
 def train(
@@ -141,29 +164,33 @@ def train(
         if the data set cannot be read.
     """
     began_s = time.monotonic()
-    task = _plan(shards, run, recipe if isinstance(recipe, Recipe) else load_recipe(recipe), device)
-    sweep_temporaries(run)
-    with _deterministic(task.device), torch.random.fork_rng(devices=[]):
+    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    place = usable_device(device_of_rank(device))
+    with joined(place, plan.batch) as ranks, _deterministic(place), torch.random.fork_rng(devices=[]):
+        report = report if ranks.is_first else silent
+        task = _plan(shards, run, plan, place, ranks)
         state = _begin(task, report)
         if (run / STATE_FILE).exists():
             _restore(task, state)
+        ranks.wait()  # until all have read the state that the first will replace
         resumed_from = state.step
         if state.step < task.last_step:
             pictures = TrainingPictures(
                 task.dataset, task.entries, size=task.recipe.size, encoding=task.encoding, device=task.device,
                 workers=workers, cache_bytes=int(cache_gb * 10**9),
             )  # fmt: skip
-            with _stop_requests() as stop_requested, Journal(run, state.step) as journal:
+            with _stop_requests() as stop_requested, _journal_of(task, state.step) as journal:
                 try:
                     _go_on(task, state, pictures, journal, stop_requested, save_every_s, report)
                 except torch.OutOfMemoryError as error:
                     raise ModelError(
                         f"{task.device} has no memory for batches of {task.recipe.batch} at {task.recipe.size} px; end other"
-                        " programs and run the same command again, or begin a new run with a smaller batch"
+                        " programs and run the same command again, or begin a new run with accumulate or a smaller batch"
                     ) from error
-        else:
+        elif ranks.is_first:
             report(state.step, task.last_step, "finished before")
             _mend_weights(task, state)
+        ranks.wait()
     loss, validation = _last_figures(run)
     return TrainResult(
         run=run,
@@ -172,6 +199,7 @@ def train(
         seconds=time.monotonic() - began_s,
         loss=loss,
         validation=validation,
+        rank=ranks.rank,
     )
 
 
@@ -191,10 +219,10 @@ def _mend_weights(task: _Task, state: _State) -> None:
     try:
         load_run(task.run)
     except ModelError:
-        save_weights(task.run, _weights_to_use(task, state), task.recipe, state.step)
+        save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
 
 
-def _plan(shards: Path, run: Path, plan: Recipe, device: str | None) -> _Task:
+def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ranks) -> _Task:
     dataset = open_shards(shards)
     entries = dataset.entries("train")
     if not entries:
@@ -204,8 +232,10 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: str | None) -> _Task:
             f"the recipe wants pictures of {plan.size} px, but {shards} holds {dataset.size} px;"
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
-    place = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    enter_run(run, plan, dataset)
+    if ranks.is_first:
+        enter_run(run, plan, dataset)
+        sweep_temporaries(run)
+    ranks.wait()
     last_step = math.ceil(plan.epochs * len(entries) / plan.batch)
     return _Task(
         recipe=plan,
@@ -213,7 +243,8 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: str | None) -> _Task:
         dataset=dataset,
         entries=entries,
         run=run,
-        device=place,
+        device=device,
+        ranks=ranks,
         last_step=min(last_step, plan.max_steps) if plan.max_steps else last_step,
         validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
     )
@@ -223,7 +254,7 @@ def _go_on(
     task: _Task,
     state: _State,
     pictures: TrainingPictures,
-    journal: Journal,
+    journal: Journal | None,
     stop_requested: threading.Event,
     save_every_s: float,
     report: Report,
@@ -231,20 +262,22 @@ def _go_on(
     """Take the steps that are left, then validate, save and return; or save and raise KeyboardInterrupt."""
     if not unaugmented(task.dataset, "val"):
         report(state.step, task.last_step, "no validation pairs, so no validation")
-    if state.step == 0:
+    if state.step == 0 and journal:
         _validate(task, state, journal)
     began_s = saved_s = time.monotonic()
     first_step = state.step
-    for batch in pictures.batches(task.recipe.batch, task.recipe.seed, range(state.step, task.last_step)):
-        loss = _take_step(task, state, batch)
-        _log_loss(task, state, journal, loss)
-        rate = (state.step - first_step) * task.recipe.batch / (time.monotonic() - began_s)
-        report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s")
+    recipe, ranks = task.recipe, task.ranks
+    for batch in pictures.batches(recipe.batch, recipe.seed, range(state.step, task.last_step), ranks.share):
+        loss = ranks.mean(_take_step(task, state, batch), task.device)
         milestone = state.step % task.validate_every == 0 or state.step == task.last_step
-        if milestone:
-            _validate(task, state, journal)
-        stopping = stop_requested.is_set()
-        if milestone or stopping or time.monotonic() - saved_s >= save_every_s:
+        if journal:
+            _log_loss(task, state, journal, loss)
+            rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
+            report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s{_memory(task.device)}")
+            if milestone:
+                _validate(task, state, journal)
+        stopping = ranks.any(stop_requested.is_set(), task.device)
+        if journal and (milestone or stopping or time.monotonic() - saved_s >= save_every_s):
             journal.sync()
             _save(task, state)
             saved_s = time.monotonic()
@@ -252,31 +285,55 @@ def _go_on(
             raise KeyboardInterrupt
 
 
+def _journal_of(task: _Task, step: int) -> AbstractContextManager[Journal | None]:
+    """Return the run's journal, which only the first of several processes writes."""
+    return Journal(task.run, step) if task.ranks.is_first else nullcontext()
+
+
+def _memory(device: torch.device) -> str:
+    return f", {torch.cuda.max_memory_allocated(device) / 10**9:.1f} GB" if device.type == "cuda" else ""
+
+
 def _take_step(task: _Task, state: _State, batch: Batch) -> float:
     """Train on one batch; return its loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = task.recipe.learning_rate_at(state.step, task.last_step)
-    decode = task.encoding.decode
-    predicted = answer(state.network, batch.prepared, task.recipe.precision)
-    decoded, wanted = decode(batch.prepared, predicted), decode(batch.prepared, batch.target)
-    loss = picture_loss(
-        decoded, wanted, kind=task.recipe.loss, mean_weight=task.recipe.mean_weight, ssim_weight=task.recipe.ssim_weight
-    )
-    value = loss.item()
+    state.optimizer.zero_grad(set_to_none=True)
+    count = task.recipe.accumulate
+    value = 0.0
+    for number, (prepared, target) in enumerate(zip(batch.prepared.chunk(count), batch.target.chunk(count), strict=True), 1):
+        with _gradients_averaged(state.called, number == count):
+            loss = _loss(task, state, prepared, target) / count
+            value += loss.item()
+            loss.backward()  # type: ignore[no-untyped-call]
     if not math.isfinite(value):
         raise ModelError(_explain_divergence(task, state.step, value))
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    if task.recipe.clip:
+        nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip)
     state.optimizer.step()
     state.step += 1
     if task.recipe.ema:
         _average(state, min(task.recipe.ema, state.step / (state.step + 9)))
-    return float(value)
+    return value
+
+
+def _loss(task: _Task, state: _State, prepared: Tensor, target: Tensor) -> Tensor:
+    recipe, decode = task.recipe, task.encoding.decode
+    decoded = decode(prepared, answer(state.called, prepared, recipe.precision))
+    wanted = decode(prepared, target)
+    return picture_loss(decoded, wanted, kind=recipe.loss, mean_weight=recipe.mean_weight, ssim_weight=recipe.ssim_weight)
+
+
+def _gradients_averaged(called: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Let ranks exchange gradients only with the last part of a batch."""
+    if isinstance(called, nn.parallel.DistributedDataParallel) and not now:
+        return called.no_sync()
+    return nullcontext()
 
 
 def _explain_divergence(task: _Task, step: int, loss: float) -> str:
     batch = task.recipe.batch
-    chosen = samples_at(range(step * batch, (step + 1) * batch), len(task.entries), task.recipe.seed)
+    chosen = task.ranks.share(samples_at(range(step * batch, (step + 1) * batch), len(task.entries), task.recipe.seed))
     keys = ", ".join(task.entries[index].key for index in chosen)
     return (
         f"the loss became {loss} in step {step + 1} of {task.run} (pictures {keys});"
@@ -321,7 +378,22 @@ def _validate(task: _Task, state: _State, journal: Journal) -> None:
         write_durably(task.run / SAMPLES_FOLDER / f"step-{state.step:06d}.png", encode(sheet, ".png"))
         journal.show(state.step, sheet)
     if split == "val":
-        journal.write(state.step, "val", asdict(mean_scores(scores)))
+        mean = mean_scores(scores)
+        journal.write(state.step, "val", asdict(mean))
+        _keep(task, state, mean.psnr)
+
+
+def _keep(task: _Task, state: _State, psnr: float) -> None:
+    """Keep the weights that were validated if they are the best so far, and the last few if the recipe says so."""
+    weights = _weights_to_use(task, state)
+    if psnr > state.best_psnr:
+        state.best_psnr = psnr
+        save_weights(task.run / BEST_FILE, weights, task.recipe, state.step)
+    if task.recipe.keep and state.step:
+        save_weights(task.run / SNAPSHOTS_FOLDER / f"step-{state.step:06d}.safetensors", weights, task.recipe, state.step)
+        snapshots = sorted((task.run / SNAPSHOTS_FOLDER).glob("step-*.safetensors"))
+        for old in snapshots[: -task.recipe.keep]:
+            old.unlink()
 
 
 def _row(compared: Compared) -> Picture:
@@ -341,13 +413,16 @@ def _begin(task: _Task, report: Report) -> _State:
         report(0, task.last_step, f"the encoder begins with {weights.report()}")
     network = to_device(network, task.device).train()
     betas = (task.recipe.beta1, task.recipe.beta2)
-    optimizer = torch.optim.Adam(network.parameters(), task.recipe.learning_rate, betas, task.recipe.epsilon)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), task.recipe.learning_rate, betas, task.recipe.epsilon, weight_decay=task.recipe.weight_decay
+    )
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()} if task.recipe.ema else {}
-    return _State(network, optimizer, averaged, step=0, unlogged=[])
+    called = task.ranks.together(cast(nn.Module, torch.compile(network)) if task.recipe.compile else network)
+    return _State(network, optimizer, averaged, step=0, unlogged=[], best_psnr=-math.inf, called=called)
 
 
 def _save(task: _Task, state: _State) -> None:
-    save_weights(task.run, _weights_to_use(task, state), task.recipe, state.step)
+    save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
     content = {
         "format": _STATE_FORMAT,
         "step": state.step,
@@ -356,6 +431,7 @@ def _save(task: _Task, state: _State) -> None:
         "averaged": state.averaged,
         "random": torch.get_rng_state(),
         "unlogged": state.unlogged,
+        "best_psnr": state.best_psnr,
     }
     with durable_file(task.run / STATE_FILE) as file:
         torch.save(content, file)
@@ -372,6 +448,7 @@ def _restore(task: _Task, state: _State) -> None:
         state.averaged = content["averaged"]
         state.step = content["step"]
         state.unlogged = content["unlogged"]
+        state.best_psnr = content["best_psnr"]
         torch.set_rng_state(content["random"].cpu())
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path} is damaged ({error}); remove it to begin again, or train in a new folder") from error

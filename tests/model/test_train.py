@@ -51,7 +51,8 @@ def test_it_learns(finished: Path) -> None:
 
 def test_a_run_holds_what_it_promises(finished: Path) -> None:
     names = {path.name.partition(".tfevents")[0] for path in finished.iterdir()}
-    assert names == {"run.json", "recipe.toml", "weights.safetensors", "state.pt", "metrics.jsonl", "samples", "events.out"}
+    promised = {"run.json", "recipe.toml", "weights.safetensors", "best.safetensors", "state.pt", "metrics.jsonl", "samples"}
+    assert names == {*promised, "events.out"}
     assert [path.name for path in sorted((finished / "samples").iterdir())] == ["step-000000.png", f"step-{STEPS:06d}.png"]
     assert cv2.imread(str(finished / "samples" / "step-000000.png")).shape == (32, 3 * 32, 3)
     with safe_open(finished / "weights.safetensors", framework="pt") as file:
@@ -291,6 +292,79 @@ def test_an_encoder_that_others_trained_is_taken_over_once(shards: Path, tmp_pat
     )
     trained = load_file(tmp_path / "run" / "weights.safetensors")
     assert trained["mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+LIGHT_RECIPE = """
+network = "light"
+width = 0.125
+size = 32
+batch = 4
+epochs = 4
+max_steps = 6
+learning_rate = 0.003
+"""
+
+
+def losses_of(shards: Path, run: Path, recipe: str) -> list[float]:
+    path = run.with_suffix(".toml")
+    path.write_text(recipe)
+    losses: list[float] = []
+    train(
+        shards,
+        run,
+        path,
+        device="cpu",
+        report=lambda _done, _total, note: losses.append(float(note.split()[1].strip(","))) if "loss" in note else None,
+    )
+    return losses
+
+
+def test_a_batch_in_parts_trains_as_the_whole(shards: Path, tmp_path: Path) -> None:
+    """The light network has no batch normalisation, so that only the order of additions differs."""
+    whole = losses_of(shards, tmp_path / "whole", LIGHT_RECIPE)
+    parts = losses_of(shards, tmp_path / "parts", LIGHT_RECIPE + "accumulate = 2\n")
+    assert parts == pytest.approx(whole, rel=0.01)
+    assert whole[-1] < whole[0]
+
+
+def test_a_clipped_gradient_moves_the_weights_less(shards: Path, tmp_path: Path) -> None:
+    """Adam divides by the gradient's size, so that a clip near its epsilon is what shows."""
+    free = losses_of(shards, tmp_path / "free", LIGHT_RECIPE)
+    clipped = losses_of(shards, tmp_path / "clipped", LIGHT_RECIPE + "clip = 1e-10\n")
+    assert clipped[0] == free[0]
+    assert abs(clipped[-1] / clipped[0] - 1) < abs(free[-1] / free[0] - 1)
+
+
+def test_the_best_and_the_last_few_weights_are_kept(shards: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(TINY_RECIPE.replace("epochs = 4", "epochs = 40") + "keep = 2\n")
+    train(shards, tmp_path / "run", path, device="cpu")
+
+    validations = {line["step"]: line["psnr"] for line in read_metrics(tmp_path / "run") if line["split"] == "val"}
+    steps = sorted(validations)
+    kept = sorted(path.name for path in (tmp_path / "run" / "snapshots").iterdir())
+    assert kept == [f"step-{step:06d}.safetensors" for step in steps[-2:]]
+    with safe_open(tmp_path / "run" / "best.safetensors", framework="pt") as file:
+        assert validations[int(file.metadata()["step"])] == max(validations.values())
+
+
+def test_two_processes_train_as_one_with_the_same_batches(shards: Path, tmp_path: Path) -> None:
+    """As `torchrun` starts them; gloo on a CPU."""
+    alone = losses_of(shards, tmp_path / "alone", LIGHT_RECIPE)
+    (tmp_path / "recipe.toml").write_text(LIGHT_RECIPE)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "deepflash", "train"]
+    command = [*torchrun, str(shards), str(tmp_path / "two"), f"--recipe={tmp_path / 'recipe.toml'}", "--device=cpu", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 6, "one of them speaks for both"
+    one, two = (read_metrics(tmp_path / run) for run in ("alone", "two"))
+    assert [line["step"] for line in two] == [line["step"] for line in one]
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours.pop("split") == theirs.pop("split")
+        assert theirs == pytest.approx(ours, rel=0.01)
+    assert len(alone) == 6
 
 
 def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
