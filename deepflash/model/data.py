@@ -170,7 +170,7 @@ def read_reduced(shards: ShardSet, entry: Entry, size: int) -> Pair:
     sample = shards.read(entry)
     if len(sample.flash) < size:
         raise ModelError(
-            f"the recipe wants pictures of {size} px, but {shards.folder} holds {len(sample.flash)} px;"
+            f"the recipe wants pictures of {size} px, but {shards.place} holds {len(sample.flash)} px;"
             f" build the data set with --size {size}, or choose another recipe"
         )
     return _reduced(sample.flash, size), _reduced(sample.studio, size)
