@@ -21,7 +21,7 @@ import hashlib
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -350,6 +350,93 @@ def iter_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         raise ShardError(f"{path} ends in the middle of sample {key}; {_MEND}")
 
 
+def write_shard(
+    path: Path, split: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]
+) -> tuple[dict[str, Any], list[Entry]]:
+    """Write one shard, which appears at `path` when it is whole, from samples sorted by key.
+
+    For builders that write many at a time; `commit_shards` then makes them a data set.
+
+    Returns
+    -------
+    facts
+        What `dataset.json` says of the shard: samples, size_bytes, sha256.
+    entries
+        Its samples' entries of the index.
+    """
+    shard = _OpenShard(path)
+    entries = []
+    try:
+        for key, members in samples:
+            places = shard.add(key, members)
+            entries.append(_entry(key, split, path, json.loads(members["json"]), places))
+        return shard.close(), entries
+    except BaseException:
+        shard.discard()
+        raise
+
+
+def commit_shards(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    *,
+    shards: Mapping[str, Mapping[str, Any]],
+    index: Iterable[str],
+    counts: Mapping[str, Mapping[str, int]],
+    card: Callable[[Mapping[str, Any]], str] | None = None,
+) -> dict[str, Any]:
+    """Make the shards in a folder a data set: write the index, the card and, last, `dataset.json`; remove other shards.
+
+    Parameters
+    ----------
+    folder
+        Where the shards stand.
+    manifest
+        What `dataset.json` shall say beside the format version, counts and checksums; must hold `size` and `pictures`.
+    shards
+        The facts of each shard, by name, from `write_shard`.
+    index
+        The lines of the index (`index_line`), sorted by split and key; they are written as they come.
+    counts
+        Samples, pairs and subjects of each split.
+    card
+        Makes the text of the data set's card, `README.md`, from the content of `dataset.json`.
+
+    Returns
+    -------
+    dict
+        The content of `dataset.json`.
+    """
+    digest = hashlib.sha256()
+    samples = 0
+    with durable_file(folder / INDEX_FILE) as file:
+        for line in index:
+            file.write(line.encode())
+            digest.update(line.encode())
+            samples += 1
+    for path in folder.glob("*.tar"):
+        if _SHARD.fullmatch(path.name) and path.name not in shards:
+            path.unlink()
+    content = {
+        "format": SHARD_FORMAT,
+        **manifest,
+        "counts": dict(counts),
+        "index": {"sha256": digest.hexdigest(), "samples": samples},
+        "shards": dict(sorted(shards.items())),
+    }
+    if card is not None:
+        text = card(content).encode()
+        write_durably(folder / CARD_FILE, text)
+        content["card"] = {"sha256": hashlib.sha256(text).hexdigest(), "size_bytes": len(text)}
+    write_sealed_json(folder / DATASET_FILE, content)
+    return content
+
+
+def index_line(entry: Entry) -> str:
+    """Return a sample's line of the index."""
+    return json.dumps(asdict(entry), separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+
+
 class ShardWriter(AbstractContextManager["ShardWriter"]):
     """Writes a data set; nothing counts before `commit`.
 
@@ -408,8 +495,7 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
             self._open[split] = _OpenShard(self._folder / f"{split}-{number:06d}.tar")
         shard = self._open[split]
         places = shard.add(key, members)
-        essentials = {name: info[name] for name in ESSENTIALS if name in info}
-        self._entries[split].append(Entry(key, split, shard.path.name, essentials, places))
+        self._entries[split].append(_entry(key, split, shard.path, info, places))
         self._last_key[split] = key
 
     def commit(self, manifest: Mapping[str, Any], *, card: Callable[[Mapping[str, Any]], str] | None = None) -> dict[str, Any]:
@@ -429,26 +515,15 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
         """
         for split in list(self._open):
             self._close_shard(split)
-        lines = [_index_line(entry) for split in SPLITS for entry in self._entries[split]]
-        index = "".join(lines).encode()
-        write_durably(self._folder / INDEX_FILE, index)
-        for path in self._folder.glob("*.tar"):
-            if _SHARD.fullmatch(path.name) and path.name not in self._shards:
-                path.unlink()
-        content = {
-            "format": SHARD_FORMAT,
-            **manifest,
-            "pictures": self._pictures or DEFAULT_PICTURES,
-            "counts": {split: _count(self._entries[split]) for split in SPLITS},
-            "index": {"sha256": hashlib.sha256(index).hexdigest(), "samples": len(lines)},
-            "shards": dict(sorted(self._shards.items())),
-        }
-        if card is not None:
-            text = card(content).encode()
-            write_durably(self._folder / CARD_FILE, text)
-            content["card"] = {"sha256": hashlib.sha256(text).hexdigest(), "size_bytes": len(text)}
-        write_sealed_json(self._folder / DATASET_FILE, content)
-        return content
+        lines = (index_line(entry) for split in SPLITS for entry in self._entries[split])
+        return commit_shards(
+            self._folder,
+            {**manifest, "pictures": self._pictures or DEFAULT_PICTURES},
+            shards=self._shards,
+            index=lines,
+            counts={split: _count(self._entries[split]) for split in SPLITS},
+            card=card,
+        )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         for shard in self._open.values():
@@ -545,8 +620,8 @@ def _continues(names: list[str]) -> bool:
     return any(names == [*members_of(pictures)[: len(names)]] for pictures in PICTURE_FORMATS)
 
 
-def _index_line(entry: Entry) -> str:
-    return json.dumps(asdict(entry), separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+def _entry(key: str, split: str, shard: Path, info: Mapping[str, Any], places: dict[str, Member]) -> Entry:
+    return Entry(key, split, shard.name, {name: info[name] for name in ESSENTIALS if name in info}, places)
 
 
 def _count(entries: list[Entry]) -> dict[str, int]:
