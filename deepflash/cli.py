@@ -658,24 +658,118 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
         click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))
 
 
+def _proportions(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(share) for share in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not three numbers, such as 0.8,0.1,0.1") from None
+    return train, val, test
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in value.split(","))))
+
+
 @cli.command("build-dataset")
 @click.argument("aligned", type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
 @click.option(
     "--size", type=click.IntRange(32, 4096), default=512, show_default=True, help="Side of the square samples, pixels."
 )
+@click.option("--variants", type=_FILE, help="TOML file that declares the variants. Default: the paper's twenty.")
+@click.option(
+    "--proportions",
+    callback=_proportions,
+    default="0.8,0.1,0.1",
+    show_default=True,
+    help="Shares of train, validation and test.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the split by subject.")
+@click.option("--split", "split_file", type=_FILE, help="Fixed lists: a TOML file, or the dataset.json of an earlier data set.")
+@click.option(
+    "--balance", is_flag=True, help="Place who is on no fixed list so that the shares of pairs and of poses come out even."
+)
+@click.option(
+    "--verdicts", callback=_words, default="good,check", show_default=True, help="Verdicts of the alignment that are accepted."
+)
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), help="Least confidence of the alignment, as --at-least confidence=VALUE."
+)
+@click.option(
+    "--at-most",
+    callback=_words,
+    default="",
+    metavar="NAME=VALUE,...",
+    help="Limits of numbers in the alignments' quality, such as tile_residual=0.0075.",
+)
+@click.option("--at-least", callback=_words, default="", metavar="NAME=VALUE,...", help="The same, from below.")
+@click.option("--allow", type=_FILE, help="Text file of pair ids, one a line, that enter whatever their verdict and numbers.")
+@click.option("--leave-out", type=_FILE, help="Text file of pair ids that do not enter.")
+@click.option(
+    "--format",
+    "pictures",
+    type=click.Choice(["png", "webp", "jpeg"]),
+    default="png",
+    show_default=True,
+    help="How pictures are stored: png and webp are lossless.",
+)
+@click.option("--no-leakage-check", is_flag=True, help="Do not compare faces to find one person under two ids.")
 @workers_option
 @json_option
-def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, json: bool) -> ExitCode:
-    """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars."""
+def build_dataset_command(
+    aligned: Path,
+    shards: Path,
+    size: int,
+    variants: Path | None,
+    proportions: tuple[float, float, float],
+    seed: int,
+    split_file: Path | None,
+    balance: bool,
+    verdicts: tuple[str, ...],
+    min_confidence: float | None,
+    at_most: tuple[str, ...],
+    at_least: tuple[str, ...],
+    allow: Path | None,
+    leave_out: Path | None,
+    pictures: str,
+    no_leakage_check: bool,
+    workers: int | None,
+    json: bool,
+) -> ExitCode:
+    """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars.
+
+    Pairs that alignment judged bad are left out, each with its reason. Finished work is recognised by content and skipped.
+    """
     from deepflash.batch import usable_cores
     from deepflash.dataset.build import build_dataset
+    from deepflash.dataset.gate import Gate, read_limits, read_pair_ids
+    from deepflash.dataset.parameters import Parameters
+    from deepflash.dataset.split import read_split
+    from deepflash.dataset.variant_set import load_variants, paper_variants
     from deepflash.progress import shown
     from deepflash.shards import read_manifest
 
+    confidence = {} if min_confidence is None else {"confidence": min_confidence}
+    gate = Gate(
+        verdicts=verdicts,
+        at_most=read_limits(at_most),
+        at_least=read_limits(at_least) | confidence,
+        allow=read_pair_ids(allow) if allow else (),
+        leave_out=read_pair_ids(leave_out) if leave_out else (),
+    )
+    parameters = Parameters(
+        size=size,
+        proportions=proportions,
+        seed=seed,
+        balance=balance,
+        fixed=read_split(split_file) if split_file else {},
+        variants=load_variants(variants) if variants else paper_variants(),
+        gate=gate,
+        pictures=pictures,
+        leakage_check=not no_leakage_check,
+    )
     with shown("build") as report:
-        account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or usable_cores(), report=report)
+        account = build_dataset(aligned, shards, parameters, workers=workers or usable_cores(), report=report)
     if account.done + account.skipped:
         for note in read_manifest(shards)["notes"]:
             click.echo(f"note: {note}", err=True)

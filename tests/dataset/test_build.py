@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepflash.dataset.build import PIECES, Parameters, build_dataset, render_piece
+from deepflash.dataset.build import PIECES, build_dataset
+from deepflash.dataset.gate import Gate
+from deepflash.dataset.parameters import Parameters
+from deepflash.dataset.pieces import render_piece
 from deepflash.errors import DatasetError, ExitCode, PairError, ShardError
 from deepflash.files import sha256_of
 from deepflash.pairs import Alignment, load_alignments, save_alignment
@@ -22,6 +25,7 @@ from deepflash.shards import is_unaugmented, open_shards
 
 MakeAlignment = Callable[..., Alignment]
 SIZE = 32
+SMALL = Parameters(size=SIZE, leakage_check=False)  # faces are compared where that is tested
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_pair_gives_twenty_samples_and_no_subject_is_in_two_splits(aligned: Path, tmp_path: Path) -> None:
-    account = build_dataset(aligned, tmp_path / "shards", size=SIZE, workers=1)
+    account = build_dataset(aligned, tmp_path / "shards", SMALL, workers=1)
     assert account.sentence() == "5 pairs in = 5 done + 0 skipped + 0 set aside"
     shards = open_shards(tmp_path / "shards")
     assert shards.size == SIZE
@@ -67,21 +71,21 @@ def test_every_pair_gives_twenty_samples_and_no_subject_is_in_two_splits(aligned
 
 
 def test_two_workers_and_an_unfinished_build_give_the_same_bytes(aligned: Path, tmp_path: Path) -> None:
-    build_dataset(aligned, tmp_path / "one", size=SIZE, workers=1)
+    build_dataset(aligned, tmp_path / "one", SMALL, workers=1)
     resumed = tmp_path / "resumed"
     alignments, _ = load_alignments(aligned)
-    render_piece(alignments[3], Parameters(size=SIZE), resumed / PIECES)
+    render_piece(alignments[3], SMALL, resumed / PIECES)
     (resumed / "train-000007.tar").write_bytes(b"of an earlier, longer attempt")
-    build_dataset(aligned, resumed, size=SIZE, workers=2)
+    build_dataset(aligned, resumed, SMALL, workers=2)
     assert content(tmp_path / "one") == content(resumed)
 
 
 def test_the_same_command_again_does_nothing(aligned: Path, tmp_path: Path) -> None:
     bad = change(aligned, "S004-a-01", verdict="bad", reasons=("the two photographs do not match",))
     shards = tmp_path / "shards"
-    first = build_dataset(aligned, shards, size=SIZE, workers=1)
+    first = build_dataset(aligned, shards, SMALL, workers=1)
     before = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
-    second = build_dataset(aligned, shards, size=SIZE, workers=1)
+    second = build_dataset(aligned, shards, SMALL, workers=1)
     assert second.sentence() == "5 pairs in = 0 done + 4 skipped + 1 set aside"
     assert second.set_aside == first.set_aside
     assert second.set_aside[0].item == bad.pair_id
@@ -89,24 +93,25 @@ def test_the_same_command_again_does_nothing(aligned: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("parameters", "sentence"),
+    ("others", "sentence"),
     [
         ({"size": 48}, "differs in size;"),
-        ({"size": SIZE, "seed": 3}, "differs in seed;"),
-        ({"size": SIZE, "proportions": (0.5, 0.25, 0.25)}, "differs in proportions;"),
+        ({"seed": 3}, "differs in seed;"),
+        ({"proportions": (0.5, 0.25, 0.25)}, "differs in proportions;"),
+        ({"gate": Gate(leave_out=("S001-a-01",)), "pictures": "webp"}, "differs in gate and pictures;"),
     ],
 )
 def test_a_finished_data_set_is_not_replaced_by_another(
-    aligned: Path, tmp_path: Path, parameters: dict[str, object], sentence: str
+    aligned: Path, tmp_path: Path, others: dict[str, object], sentence: str
 ) -> None:
     shards = tmp_path / "shards"
-    build_dataset(aligned, shards, size=SIZE, workers=1)
+    build_dataset(aligned, shards, SMALL, workers=1)
     before = content(shards)
     with pytest.raises(DatasetError, match=sentence):
-        build_dataset(aligned, shards, workers=1, **parameters)  # type: ignore[arg-type]
+        build_dataset(aligned, shards, dataclasses.replace(SMALL, **others), workers=1)  # type: ignore[arg-type]
     change(aligned, "S002-a-01", moving_from_fixed=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
     with pytest.raises(DatasetError, match="was made from other alignments; give another folder, or remove it first"):
-        build_dataset(aligned, shards, size=SIZE, workers=1)
+        build_dataset(aligned, shards, SMALL, workers=1)
     assert content(shards) == before
 
 
@@ -117,7 +122,7 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(a
     altered.write_bytes(altered.read_bytes() + b"\0")
     change(aligned, "S003-a-01").flash.unlink()
     (aligned / "S009-a-01.json").write_text("{")
-    account = build_dataset(aligned, tmp_path / "shards", size=SIZE, workers=1)
+    account = build_dataset(aligned, tmp_path / "shards", SMALL, workers=1)
     assert account.sentence() == "6 pairs in = 1 done + 0 skipped + 5 set aside"
     assert account.exit_code == ExitCode.SET_ASIDE
     reasons = {item.item: item.reason for item in account.set_aside}
@@ -133,7 +138,7 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(a
 
 def test_when_nothing_can_be_used_no_data_set_is_written(tmp_path: Path, make_alignment: MakeAlignment) -> None:
     save_alignment(tmp_path / "aligned", make_alignment(verdict="bad"))
-    account = build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    account = build_dataset(tmp_path / "aligned", tmp_path / "shards", SMALL, workers=1)
     assert account.exit_code == ExitCode.FAILURE
     with pytest.raises(ShardError, match="holds no finished data set"):
         open_shards(tmp_path / "shards")
@@ -146,7 +151,7 @@ def test_an_empty_folder_of_alignments_is_refused(tmp_path: Path) -> None:
 
 def test_one_subject_alone_is_trained_on_and_the_data_set_says_so(tmp_path: Path, make_alignment: MakeAlignment) -> None:
     save_alignment(tmp_path / "aligned", make_alignment())
-    build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    build_dataset(tmp_path / "aligned", tmp_path / "shards", SMALL, workers=1)
     shards = open_shards(tmp_path / "shards")
     assert shards.splits == ("train",)
     assert "because there is only one subject" in shards.manifest["notes"][0]
@@ -154,19 +159,19 @@ def test_one_subject_alone_is_trained_on_and_the_data_set_says_so(tmp_path: Path
 
 def test_a_folder_with_something_else_in_it_is_left_alone(aligned: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"raw is neither empty nor a data set \(S001-a-01 is in it\)"):
-        build_dataset(aligned, tmp_path / "raw", size=SIZE, workers=1)
+        build_dataset(aligned, tmp_path / "raw", SMALL, workers=1)
 
 
 def test_a_folder_that_cannot_be_written_is_named(aligned: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match=r"file.shards cannot be written .*; make room or give another folder"):
-        build_dataset(aligned, tmp_path / "file" / "shards", size=SIZE, workers=1)
+        build_dataset(aligned, tmp_path / "file" / "shards", SMALL, workers=1)
 
 
 @pytest.mark.parametrize("size", [0, 15, 5000])
 def test_a_size_out_of_range_is_refused(aligned: Path, tmp_path: Path, size: int) -> None:
     with pytest.raises(DatasetError, match=f"samples of {size} pixels are refused; give a size from 16 to 4096"):
-        build_dataset(aligned, tmp_path / "shards", size=size, workers=1)
+        build_dataset(aligned, tmp_path / "shards", Parameters(size=size), workers=1)
 
 
 def test_no_tag_of_the_photograph_reaches_the_shards(tmp_path: Path, make_alignment: MakeAlignment) -> None:
@@ -180,7 +185,7 @@ def test_no_tag_of_the_photograph_reaches_the_shards(tmp_path: Path, make_alignm
     assert b"SECRETOWNER" in alignment.flash.read_bytes()
     now = dataclasses.replace(alignment, flash_sha256=sha256_of(alignment.flash), studio_sha256=sha256_of(alignment.studio))
     save_alignment(tmp_path / "aligned", now)
-    build_dataset(tmp_path / "aligned", tmp_path / "shards", size=SIZE, workers=1)
+    build_dataset(tmp_path / "aligned", tmp_path / "shards", SMALL, workers=1)
     shards = open_shards(tmp_path / "shards")
     for name, written in content(tmp_path / "shards").items():
         assert b"SECRETOWNER" not in written, name
@@ -193,11 +198,13 @@ def test_no_tag_of_the_photograph_reaches_the_shards(tmp_path: Path, make_alignm
 def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goes_on(
     aligned: Path, tmp_path: Path, moment: str
 ) -> None:
-    build_dataset(aligned, tmp_path / "undisturbed", size=SIZE, workers=1)
+    build_dataset(aligned, tmp_path / "undisturbed", SMALL, workers=1)
     shards = tmp_path / "shards"
     program = (
         "import sys; from pathlib import Path; from deepflash.dataset.build import build_dataset\n"
-        f"if __name__ == '__main__': build_dataset(Path(sys.argv[1]), Path(sys.argv[2]), size={SIZE}, workers=2)"
+        "from deepflash.dataset.parameters import Parameters\n"
+        f"parameters = Parameters(size={SIZE}, leakage_check=False)\n"
+        "if __name__ == '__main__': build_dataset(Path(sys.argv[1]), Path(sys.argv[2]), parameters, workers=2)"
     )
     script = tmp_path / "build.py"
     script.write_text(program)
@@ -211,13 +218,13 @@ def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goe
     if not (shards / "dataset.json").exists():  # else it was faster than the signal
         with pytest.raises(ShardError, match="no finished data set"):
             open_shards(shards)
-    account = build_dataset(aligned, shards, size=SIZE, workers=1)
+    account = build_dataset(aligned, shards, SMALL, workers=1)
     assert account.total == 5
     assert content(shards) == content(tmp_path / "undisturbed")
 
 
 def test_a_data_set_remembers_what_made_it(aligned: Path, tmp_path: Path) -> None:
-    build_dataset(aligned, tmp_path / "shards", size=SIZE, seed=7, workers=1)
+    build_dataset(aligned, tmp_path / "shards", dataclasses.replace(SMALL, seed=7), workers=1)
     manifest = json.loads((tmp_path / "shards" / "dataset.json").read_text())
     assert manifest["format"] == 1
     assert manifest["parameters"]["seed"] == 7
