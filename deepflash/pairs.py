@@ -24,7 +24,7 @@ from typing import Any
 
 from deepflash.accounts import SetAside
 from deepflash.errors import PairError
-from deepflash.files import durable_folder, sha256_of, write_json
+from deepflash.files import SEAL, durable_folder, sha256_of, write_sealed_json
 
 PAIR_FORMAT = 1
 FOREIGN_FORMAT = 2
@@ -226,7 +226,7 @@ def commit_originals(
 def _commit(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Pair:
     try:
         with durable_folder(folder) as draft:
-            write_json(draft / SIDECAR, fill(draft))
+            write_sealed_json(draft / SIDECAR, fill(draft))
     except FileExistsError as error:
         raise PairError(f"{folder} exists already; a take is never overwritten, take a new one") from error
     return read_pair(folder)
@@ -345,7 +345,7 @@ def save_alignment(folder: Path, alignment: Alignment) -> Path:
     content = asdict(alignment)
     for name in ("flash", "studio"):
         content[name] = os.path.relpath(content[name], folder)
-    write_json(path, {"format": ALIGNMENT_FORMAT, **content})
+    write_sealed_json(path, {"format": ALIGNMENT_FORMAT, **content})
     return path
 
 
@@ -464,6 +464,7 @@ def _read_json(path: Path, *versions: int) -> dict[str, Any]:
     if found not in versions:
         known = " and ".join(map(str, versions))
         raise PairError(f"{path} has format {found}, this program reads {known}; update deepflash")
+    content.pop(SEAL, None)  # what it is good for, `verify` sees to
     return content  # type: ignore[no-any-return]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepflash.errors import CaptureError
-from deepflash.files import sweep_temporaries, sync_folder, write_json
+from deepflash.files import SEAL, sweep_temporaries, sync_folder, write_sealed_json
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import SIDECAR, Pair, check_id, read_pair
 
@@ -120,7 +120,7 @@ def open_journal(raw: Path, subject: str, poses: tuple[str, ...], rig: Rig, cons
 
 def write_journal(folder: Path, journal: Journal) -> None:
     """Write a session's journal into its folder, durably."""
-    write_json(folder / JOURNAL, {"format": JOURNAL_FORMAT, **asdict(journal)})
+    write_sealed_json(folder / JOURNAL, {"format": JOURNAL_FORMAT, **asdict(journal)})
 
 
 def read_journal(path: Path) -> Journal:
@@ -135,6 +135,7 @@ def read_journal(path: Path) -> Journal:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") not in _READABLE_FORMATS:
             raise CaptureError(f"{path} was written by another version of deepflash; update deepflash or move the session away")
+        content.pop(SEAL, None)
         attempts = tuple(_attempt(attempt) for attempt in content.pop("attempts"))
         steps = tuple(Step(**step) for step in content.pop("steps", []))
         for name in ("poses", "orphans", "log"):
