@@ -6,6 +6,7 @@ A place holds no connection, so it may be pickled and read by many processes and
 
 import errno
 import fcntl
+import glob
 import os
 import time
 import urllib.error
@@ -189,6 +190,24 @@ def place_at(location: str | Path) -> Place:
         _file_system(str(location))
         return ObjectFolder(str(location))
     return LocalFolder(Path(location))
+
+
+def folders_like(pattern: str) -> list[str]:
+    """Return the folders that match a glob, sorted, as locations for `place_at`.
+
+    Raises
+    ------
+    OSError
+        if the place cannot be listed: a web server has no way to.
+    """
+    scheme, mark, path = pattern.rpartition("://")
+    if scheme in {"http", "https"}:
+        raise OSError(errno.ENOTSUP, "a web server lists no folders; name each one")
+    if mark:
+        system, root = _file_system(pattern)
+        found = _told(lambda: [name for name in system.glob(root) if system.isdir(name)])
+        return sorted(system.unstrip_protocol(name) for name in found)
+    return sorted(name for name in glob.glob(path) if Path(name).is_dir())  # noqa: PTH207 (`path` may be absolute or not)
 
 
 def _ask(url: str, answer: Callable[[HTTPResponse], R], headers: dict[str, str]) -> R:

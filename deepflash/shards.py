@@ -21,7 +21,7 @@ import hashlib
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -32,7 +32,7 @@ from typing import IO, Any, Self
 from deepflash.errors import PictureError, ShardError
 from deepflash.files import SEAL, durable_file, sha256_of, write_durably, write_sealed_json
 from deepflash.pictures import Picture, decode_rgb, encode
-from deepflash.places import CachedPlace, LocalFolder, Place, place_at
+from deepflash.places import CachedPlace, LocalFolder, Place, folders_like, place_at
 
 SHARD_FORMAT = 1
 DATASET_FILE = "dataset.json"
@@ -52,6 +52,7 @@ UNAUGMENTED = {"angle_deg": 0, "frame": "wide", "mirrored": False}
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,88}")  # with `.studio.png` it fits the 100 bytes of a USTAR name
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
+_GLOB = re.compile(r"[*\[]")
 _MEMBERS = 3
 _MEND = "restore it from a copy, or remove the folder and run build-dataset again"
 
@@ -219,6 +220,46 @@ def open_shards(location: str | Path, *, cache: Path | None = None) -> ShardSet:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardError(f"{place}/{DATASET_FILE} is damaged ({error!r}); {_MEND}") from error
     return ShardSet(place if cache is None else CachedPlace(place, cache / identity[:16]), manifest, entries)
+
+
+def open_shard_sets(
+    source: str | Path | ShardSet | Sequence[str | Path | ShardSet], *, cache: Path | None = None
+) -> tuple[ShardSet, ...]:
+    """Open all data sets that are meant.
+
+    Parameters
+    ----------
+    source
+        One or several of: an open data set; a folder or its URL; a glob of folders (`sets/*`, where folders can be listed: on
+        this machine and in object stores); a shard or a glob of shards in a folder (`shards/train-00000[0-3].tar`).
+    cache
+        As for `open_shards`.
+
+    Raises
+    ------
+    ShardError
+        if one of them is no data set, or a glob matches nothing.
+    """
+    if isinstance(source, ShardSet):
+        return (source,)
+    if not isinstance(source, str | Path):
+        return tuple(opened for one in source for opened in open_shard_sets(one, cache=cache))
+    folders, name = _parted(str(source))
+    try:
+        matching = folders_like(folders) if _GLOB.search(folders) else [folders]
+    except OSError as error:
+        raise ShardError(f"{source} cannot be read: {error.strerror}") from error
+    if not matching:
+        raise ShardError(f"{source} matches no folder; give a folder that build-dataset made")
+    opened = (open_shards(folder, cache=cache) for folder in matching)
+    return tuple(shards.only(name) if name else shards for shards in opened)
+
+
+def _parted(source: str) -> tuple[str, str]:
+    """Part the name of a shard, or a glob of them, from the folder before it; a URL's query stays with the folder."""
+    path, mark, query = source.partition("?") if source.startswith(("http://", "https://")) else (source, "", "")
+    folder, _, name = path.rpartition("/")
+    return (f"{folder or '.'}{mark}{query}", name) if name.endswith(".tar") else (source, "")
 
 
 def members_of(pictures: str) -> tuple[str, str, str]:
