@@ -670,6 +670,107 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return tuple(filter(None, (word.strip() for word in value.split(","))))
 
 
+@cli.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("raw", type=_FOLDER)
+@click.option(
+    "--pattern", help="How the files below SOURCE are named, such as '{subject}/{pose}_{light}.jpg'; * stands for anything."
+)
+@click.option("--layout", help="SOURCE is a published data set: deepflash, faid, ebb or dped.")
+@click.option("--flash-word", multiple=True, help="With --pattern: what {light} is for the flash photograph. Default: flash.")
+@click.option(
+    "--studio-word",
+    multiple=True,
+    help="With --pattern: what {light} is for the studio photograph. Default: studio, noflash, no-flash, no_flash, ambient.",
+)
+@click.option("--root", type=_FOLDER, help="With a list: the folder its paths are relative to. Default: the list's own.")
+@click.option(
+    "--copy/--reference",
+    "copy",
+    default=True,
+    show_default=True,
+    help="Copy the photographs into RAW, or leave them where they are and note where that is.",
+)
+@click.option(
+    "--subjects",
+    type=click.Choice(["number", "keep"]),
+    help="Number the persons (S001, ...), or keep the source's words as ids. Default: keep with --layout, else number.",
+)
+@click.option("--names", type=_FILE, help="Private list of who has which number. Default: RAW-subjects.json beside RAW.")
+@click.option("--dry-run", is_flag=True, help="Examine everything, say what would be done, write nothing.")
+@workers_option
+@json_option
+def import_command(
+    source: Path,
+    raw: Path,
+    pattern: str | None,
+    layout: str | None,
+    flash_word: tuple[str, ...],
+    studio_word: tuple[str, ...],
+    root: Path | None,
+    copy: bool,
+    subjects: str | None,
+    names: Path | None,
+    dry_run: bool,
+    workers: int | None,
+    json: bool,
+) -> ExitCode:
+    """Bring pairs from elsewhere into the tree RAW.
+
+    SOURCE is a folder, with --pattern or --layout, or a list of pairs: a .csv or .parquet file with the columns flash, studio,
+    subject, and perhaps session, take, pose, consent. Nothing in SOURCE is changed; what RAW has already is skipped.
+    """
+    from deepflash.dataset.importing import import_pairs
+    from deepflash.dataset.sources import printable
+    from deepflash.progress import shown
+
+    found = _source(source, pattern, layout, {"flash": flash_word, "studio": studio_word}, root)
+    with shown("import") as report:
+        result = import_pairs(
+            found,
+            raw,
+            by_reference=not copy,
+            subjects="keep" if subjects == "keep" or (subjects is None and layout) else "number",
+            names=names,
+            dry_run=dry_run,
+            workers=workers,
+            report=report,
+        )
+    for entry in result.account.set_aside:
+        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    if json:
+        click.echo(dumps({**result.as_dict(), "dry_run": dry_run}))
+        return result.account.exit_code
+    for take in result.takes if dry_run else ():
+        click.echo(f"{take['item']} -> {printable(take['folder'])}")
+    click.echo(f"{'dry run, nothing was written: ' if dry_run else ''}{result.account.sentence()}")
+    return result.account.exit_code
+
+
+def _source(source: Path, pattern: str | None, layout: str | None, words: dict[str, tuple[str, ...]], root: Path | None) -> Any:
+    """Return the pairs of a source, or say which options go together."""
+    from deepflash.dataset.layouts import find_layout
+    from deepflash.dataset.lists import SUFFIXES, read_list
+    from deepflash.dataset.patterns import WORDS, sorter_of
+    from deepflash.dataset.sources import find_pairs_by
+
+    is_list = source.suffix.lower() in SUFFIXES and not source.is_dir()
+    if sum((is_list, pattern is not None, layout is not None)) != 1:
+        raise click.UsageError("Give a list (.csv, .tsv, .parquet), or a folder with either --pattern or --layout.")
+    if any(words.values()) and pattern is None:
+        raise click.UsageError("--flash-word and --studio-word go with --pattern.")
+    if root is not None and not is_list:
+        raise click.UsageError("--root goes with a list.")
+    if is_list:
+        return read_list(source, root)
+    if layout is not None:
+        return find_layout(source, layout)
+    chosen = {light: words[light] or WORDS[light] for light in words}
+    return find_pairs_by(sorter_of(str(pattern), chosen), source, "pattern", f"as {pattern}")
+
+
 @cli.command("build-dataset")
 @click.argument("aligned", type=_FOLDER)
 @click.argument("shards", type=_FOLDER)

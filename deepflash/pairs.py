@@ -241,6 +241,10 @@ def _kept(original: Original, copy: Path) -> dict[str, Any]:
 
 def _referred(original: Original, _copy: Path) -> dict[str, Any]:
     path = original.path.absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PairError(f"the name of {path} is not UTF-8 and cannot stand in {SIDECAR}; rename it, or import a copy") from None
     return {"path": str(path), "sha256": original.sha256, "size_bytes": path.stat().st_size}
 
 
@@ -295,7 +299,7 @@ def _photograph(folder: Path, light: str, facts: dict[str, Any]) -> Path:
     name = facts.get("path") or facts.get("name", f"{light}.jpg")
     if not (_STORED_NAME.fullmatch(name) or ("path" in facts and Path(name).is_absolute())):
         raise PairError(f"{folder / SIDECAR} names {name} as its {light} photograph, which cannot be; restore it from a copy")
-    path = folder / name
+    path = folder / str(name)
     size_bytes, stored_bytes = _size_of(path), facts["size_bytes"]
     if size_bytes != stored_bytes:
         raise PairError(f"{path} has {size_bytes} bytes, {SIDECAR} says {stored_bytes}; restore it from a copy")
