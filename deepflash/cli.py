@@ -877,6 +877,34 @@ def build_dataset_command(
     return _print_account(account, json)
 
 
+@cli.command("verify")
+@click.argument("tree", type=_FOLDER)
+@click.option("--full", is_flag=True, help="Read every byte: checksums, and every picture decoded.")
+@workers_option
+@json_option
+def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> ExitCode:
+    """Check that TREE (raw, aligned or shards) is complete and valid: nothing missing, nothing else, nothing altered.
+
+    Without --full: names, sizes and lists, in seconds. Every fault is named, one to a line. Exit code 3: there are faults;
+    1: nothing is sound, or TREE is none of the three.
+    """
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.verify import verify
+    from deepflash.progress import shown
+
+    with shown("verify") as report:
+        outcome = verify(tree, full=full, workers=workers or usable_cores(), report=report)
+    for note in outcome.notes:
+        click.echo(f"note: {note}", err=True)
+    if json:
+        click.echo(dumps(outcome.as_dict()))
+        return outcome.exit_code
+    for fault in outcome.faults:
+        click.echo(f"fault: {fault}")
+    click.echo(outcome.sentence())
+    return outcome.exit_code
+
+
 @cli.command("train")
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)

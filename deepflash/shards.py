@@ -209,17 +209,12 @@ def open_shards(location: str | Path, *, cache: Path | None = None) -> ShardSet:
     """
     place = _place(location)
     manifest = _manifest_at(place)
-    try:
-        for name, facts in manifest["shards"].items():
-            _check_shard(place, name, int(facts["size_bytes"]))
-        entries = tuple(_read_index(place, manifest))
-        if not (type(manifest["size"]) is int and manifest["counts"].keys() == set(SPLITS)):
-            raise ValueError("its size or counts are none")
-        members_of(manifest.get("pictures", DEFAULT_PICTURES))
-        identity = str(manifest["index"]["sha256"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ShardError(f"{place}/{DATASET_FILE} is damaged ({error!r}); {_MEND}") from error
-    return ShardSet(place if cache is None else CachedPlace(place, cache / identity[:16]), manifest, entries)
+    check_manifest(place, manifest)
+    for name, facts in manifest["shards"].items():
+        _check_size(place, name, int(facts["size_bytes"]))
+    entries = _read_index(place, manifest)
+    identity = manifest["index"]["sha256"][:16]
+    return ShardSet(place if cache is None else CachedPlace(place, cache / identity), manifest, entries)
 
 
 def open_shard_sets(
@@ -287,6 +282,55 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         if the folder holds no data set, or one of an unknown format version.
     """
     return _manifest_at(_place(folder))
+
+
+def check_manifest(place: object, manifest: Any) -> None:
+    """Check that the content of a `dataset.json` has the parts that reading needs; `place` stands in the error's sentence.
+
+    Raises
+    ------
+    ShardError
+        if one is missing or is none, or the format version is unknown.
+    """
+    path = f"{place}/{DATASET_FILE}"
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != SHARD_FORMAT:
+        raise ShardError(f"{path} has format {found}, this program reads {SHARD_FORMAT}; update deepflash")
+    try:
+        for name, facts in manifest["shards"].items():
+            if not is_shard_name(name):
+                raise ShardError(f"{path} lists {name!r}, which is no shard; {_MEND}")
+            _ = int(facts["size_bytes"]), int(facts["samples"]), str(facts["sha256"])
+        if not (type(manifest["size"]) is int and manifest["counts"].keys() == set(SPLITS)):
+            raise ValueError("its size or counts are none")
+        if not isinstance(manifest["index"]["sha256"], str):
+            raise TypeError("its index has no checksum")
+        members_of(manifest.get("pictures", DEFAULT_PICTURES))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ShardError(f"{path} is damaged ({error!r}); {_MEND}") from error
+
+
+def parse_index(content: bytes) -> Iterator[Entry]:
+    """Yield the entries of an `index.jsonl`.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        if a line is none of an index.
+    """
+    for line in content.splitlines():
+        fields = json.loads(line)
+        members = {name: Member(**place) for name, place in fields.pop("members").items()}
+        yield Entry(**fields, members=members)
+
+
+def is_shard_name(name: str) -> bool:
+    """Tell whether a file's name is that of a shard.
+
+    >>> is_shard_name("train-000012.tar")
+    True
+    """
+    return bool(_SHARD.fullmatch(name))
 
 
 def is_unaugmented(info: Mapping[str, Any]) -> bool:
@@ -628,9 +672,7 @@ def _manifest_at(place: Place) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _check_shard(place: Place, name: str, size_bytes: int) -> None:
-    if not _SHARD.fullmatch(name):
-        raise ShardError(f"{place}/{DATASET_FILE} lists {name!r}, which is no shard; {_MEND}")
+def _check_size(place: Place, name: str, size_bytes: int) -> None:
     if not isinstance(place, LocalFolder):
         return  # a question for each of a thousand shards would take a minute, and every read is verified
     path = place.root / name
@@ -643,7 +685,7 @@ def _check_shard(place: Place, name: str, size_bytes: int) -> None:
         raise ShardError(f"{path} is {state}: it has {found} bytes, {DATASET_FILE} says {size_bytes}; {_MEND}")
 
 
-def _read_index(place: Place, manifest: dict[str, Any]) -> Iterator[Entry]:
+def _read_index(place: Place, manifest: dict[str, Any]) -> tuple[Entry, ...]:
     path = f"{place}/{INDEX_FILE}"
     try:
         content = place.read(INDEX_FILE)
@@ -651,10 +693,10 @@ def _read_index(place: Place, manifest: dict[str, Any]) -> Iterator[Entry]:
         raise ShardError(f"{path} cannot be read ({error.strerror}); {_MEND}") from error
     if hashlib.sha256(content).hexdigest() != manifest["index"]["sha256"]:
         raise ShardError(f"{path} is altered: it does not match the checksum in {DATASET_FILE}; {_MEND}")
-    for line in content.splitlines():
-        fields = json.loads(line)
-        members = {name: Member(**place) for name, place in fields.pop("members").items()}
-        yield Entry(**fields, members=members)
+    try:
+        return tuple(parse_index(content))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ShardError(f"{path} is damaged ({error!r}); {_MEND}") from error
 
 
 def _continues(names: list[str]) -> bool:
