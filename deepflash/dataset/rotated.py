@@ -26,7 +26,8 @@ _LEAST_OVERLAP = 0.3  # of the smaller picture
 _MOST_DIFFERENCE = 0.2  # RMS of the difference, as a part of the picture's own contrast
 _LEAST_ANGLE_DEG = 2.0
 _LEAST_ZOOM = 1.05
-_BLANK_LEVEL = 8  # a border no brighter than this was filled in when the picture was rotated
+_BLANK_LEVEL = 8  # what is no brighter may have been filled in when the picture was rotated
+_LEAST_SIDE_PX = 32  # ORB needs room around a corner, and fails in native code without any
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Corners:
 
     points: NDArray[np.float32]
     descriptors: NDArray[np.uint8]
+
+
+_NO_CORNERS = Corners(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,15 @@ class Look:
         Of the picture, and of its mirror image.
     colours
         (64,) histogram, the square roots of parts of 1; what is blank does not count.
-    blank
-        The part of the picture's border that is black, 0 to 1.
+    filled
+        Whether all four edges' ends are black: a rotation about any point within a picture takes each of them out of it.
     """
 
     gray: NDArray[np.uint8]
     corners: Corners
     mirrored_corners: Corners
     colours: NDArray[np.float32]
-    blank: float
+    filled: bool
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,20 @@ def look_at(picture: Picture) -> Look:
     large = np.asarray(cv2.cvtColor(_reduced(picture, _CORNERS_PX), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     gray = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     ratio = gray.shape[1] / large.shape[1]
-    border = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
+    ends = [gray[rows, columns] for rows in (slice(2), slice(-2, None)) for columns in (slice(2), slice(-2, None))]
     return Look(
         gray,
         _corners(large, ratio),
         _corners(np.ascontiguousarray(large[:, ::-1]), ratio),
         _colours(small),
-        float(np.mean(border <= _BLANK_LEVEL)),
+        all(end.max() <= _BLANK_LEVEL for end in ends),
     )
 
 
 def find_copies(looks: Sequence[Look]) -> list[Copy]:
     """Find all pictures that are another one rotated, enlarged or mirrored.
 
-    Of every group one is kept, the others are returned as its copies: kept is the one with the least blank border, among those
+    Of every group one is kept, the others are returned as its copies: kept is one whose edges were not filled in, among those
     the widest, then the one in the middle of the group's angles.
 
     Parameters
@@ -123,9 +127,9 @@ def _beside_the_kept(group: list[Copy], looks: Sequence[Look]) -> list[Copy]:
     angles = {hand: [copy.angle_deg for copy in group if copy.mirrored == hand] for hand in (False, True)}
     middle = {hand: float(np.median(turned)) for hand, turned in angles.items() if turned}
 
-    def merit(copy: Copy) -> tuple[float, float, float, int]:
+    def merit(copy: Copy) -> tuple[bool, float, float, int]:
         from_middle = abs(copy.angle_deg - middle[copy.mirrored])
-        return round(looks[copy.index].blank, 2), round(copy.scale, 1), from_middle, copy.index
+        return looks[copy.index].filled, round(copy.scale, 1), from_middle, copy.index
 
     kept = min(group, key=merit)
     return [_relative(copy, kept) for copy in group if copy is not kept]
@@ -180,9 +184,11 @@ def _lies_on(first: NDArray[np.uint8], second: NDArray[np.uint8], matrix: NDArra
 
 
 def _corners(gray: NDArray[np.uint8], ratio: float) -> Corners:
+    if min(gray.shape) < _LEAST_SIDE_PX:
+        return _NO_CORNERS
     found, descriptors = cv2.ORB.create(_CORNERS, fastThreshold=5).detectAndCompute(gray, None)
     if descriptors is None:
-        return Corners(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
+        return _NO_CORNERS
     points = np.array([point.pt for point in found], dtype=np.float32)
     return Corners((points + 0.5) * np.float32(ratio) - np.float32(0.5), np.asarray(descriptors, dtype=np.uint8))
 

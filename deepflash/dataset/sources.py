@@ -144,7 +144,7 @@ def safe_id(word: str) -> str:
     """Return a word as an id: unchanged if it is one, else cleaned, with a part of its SHA-256 so that no two become one.
 
     >>> safe_id("frontal"), safe_id("von links")
-    ('frontal', 'von-links-c3a14b')
+    ('frontal', 'von-links-8ee05d')
     """
     cleaned = _NO_ID_SIGN.sub("-", word).strip("-_")
     if cleaned == word and len(word) <= _LONGEST_ID:

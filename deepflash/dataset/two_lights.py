@@ -110,7 +110,7 @@ def srgb_from_camera(path: Path) -> NDArray[np.float64] | None:
     try:
         camera_from_xyz = np.array([float(number) for number in texts["Comment"].split()]).reshape(3, 3)
         light = int(texts["Description"] or _D65)
-        xyz_from_camera = np.linalg.inv(camera_from_xyz)
+        xyz_from_camera = np.linalg.inv(np.asarray_chkfinite(camera_from_xyz))
     except (ValueError, np.linalg.LinAlgError) as error:
         raise DatasetError(
             f"{path} holds a colour matrix that is none ({error}); take the file from the data set again"
