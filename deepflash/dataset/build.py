@@ -2,7 +2,7 @@
 
 The work is done in two steps. Worker processes render pairs, each into a *piece*: a tar of its samples in
 `SHARDS/.pieces`, which appears whole or not at all. Then the pieces are joined, in the order of their keys, into shards, again
-by many workers, and `dataset.json` makes the folder a data set. So memory holds a few hundred bytes of each pair, the bytes do
+by many workers, and `dataset.json` makes the folder a data set. So memory holds some two kilobytes of each pair, the bytes do
 not depend on the number of workers, and a build that was killed goes on with the pieces and shards that it has.
 """
 

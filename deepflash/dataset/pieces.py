@@ -8,7 +8,8 @@ import hashlib
 import json
 import platform
 import tarfile
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ PORTRAIT_PX = 160
 _PORTRAIT_ENLARGEMENT = 1.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece on the disk.
+    """A piece on the disk, in few bytes: a build holds one of each pair.
 
     Attributes
     ----------
@@ -61,7 +62,7 @@ class Piece:
     """
 
     path: Path
-    sample_bytes: tuple[int, ...]
+    sample_bytes: Sequence[int]
     flash_sums: PixelSums
     studio_sums: PixelSums
     embedding: NDArray[np.float32] | None
@@ -163,7 +164,7 @@ def _described(path: Path, embedding: NDArray[np.float32] | None) -> Piece:
         sample_bytes.append(sum(len(tar_header(name, 0)) + _padded(len(content)) for name, content in members.items()))
         if is_unaugmented(json.loads(members["json"])):
             flash_sums, studio_sums = _sums(members, path)
-    return Piece(path, tuple(sample_bytes), flash_sums, studio_sums, embedding)
+    return Piece(path, array("Q", sample_bytes), flash_sums, studio_sums, embedding)
 
 
 def _padded(size: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from deepflash.pictures import Picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PixelSums:
     """How many pixels there are, and for R, G and B the sums of their values (0 to 255) and of the squares."""
 
