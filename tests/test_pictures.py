@@ -143,6 +143,25 @@ def test_the_quality_of_a_jpeg_is_the_one_asked_for(astronaut: Picture) -> None:
     assert sizes == sorted(sizes)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_png_and_webp_lose_nothing(astronaut: Picture, suffix: str) -> None:
+    for picture in (astronaut, astronaut[::-1, ::-1], np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)):
+        encoded = encode(np.ascontiguousarray(picture), suffix)
+        np.testing.assert_array_equal(decode_rgb(encoded, "ours"), picture)
+        with Image.open(io.BytesIO(encoded)) as image:
+            np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def test_a_jpeg_of_full_chroma_keeps_colours_apart(astronaut: Picture) -> None:
+    """Columns of red and blue: halved chroma makes them purple."""
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
+    errors = [
+        np.abs(decode_rgb(encode(stripes, ".jpg", full_chroma=full), "").astype(int) - stripes).mean() for full in (True, False)
+    ]
+    assert errors[0] < 5 < 50 < errors[1]
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage"])
 def test_bytes_that_are_no_picture_are_refused_by_name(content: bytes) -> None:
     with pytest.raises(PictureError, match="sample 7 is truncated or not a picture"):
