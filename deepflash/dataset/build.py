@@ -1,8 +1,8 @@
 """From registered pairs to shards: pass the gate, render the variants of every pair, split by subject, write tars.
 
 The work is done in two steps. Worker processes render pairs, each into a *piece*: a tar of its samples in
-`SHARDS/.pieces`, which appears whole or not at all. Then the pieces are joined, in the order of their keys, into shards, again
-by many workers, and `dataset.json` makes the folder a data set. So memory holds some two kilobytes of each pair, the bytes do
+`SHARDS/.pieces`, which appears whole or not at all. Then the pieces are joined, in the order of their keys, into shards,
+several at a time, and `dataset.json` makes the folder a data set. So memory holds some two kilobytes of each pair, the bytes do
 not depend on the number of workers, and a build that was killed goes on with the pieces and shards that it has.
 """
 
@@ -269,11 +269,8 @@ def _join(
     split = place(poses, parameters.proportions, seed=parameters.seed, fixed=parameters.fixed)
     part_of = split.part_of()
 
-    def report_writing(done: int, total: int, _note: str = "") -> None:
-        report(done, total, "writing shards")
-
     plans = plan_shards([(part_of[candidate.subject], piece) for candidate, piece in rendered])
-    written = write_shards(plans, build.shards, build.pieces, workers=workers, report=report_writing)
+    written = write_shards(plans, build.shards, build.pieces, workers=workers, report=report)
     sweep_temporaries(build.shards)  # again: workers of a killed build may have outlived its end by a moment
     table = pose_table(split, poses)
     leakage = _leakage(rendered, part_of) if parameters.leakage_check else None

@@ -1,4 +1,4 @@
-"""Pieces joined to shards: planned from their sizes alone, then written by many workers at a time.
+"""Pieces joined to shards: planned from their sizes alone, then written several at a time.
 
 Which sample stands in which shard is decided before any is written, so the bytes do not depend on the number of workers. A
 shard is done when the index lines of its samples, and its facts, stand beside the pieces; a build that was killed skips it.
@@ -8,13 +8,12 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepflash.batch import run_all
 from deepflash.dataset.pieces import Piece, canonical
-from deepflash.errors import DatasetError
 from deepflash.files import durable_file
 from deepflash.progress import Report
 from deepflash.shards import SPLITS, TARGET_BYTES, index_line, iter_samples, write_shard
@@ -75,6 +74,8 @@ def plan_shards(pieces: Sequence[tuple[str, Piece]], target_bytes: int = TARGET_
 def write_shards(plans: Sequence[ShardPlan], shards: Path, pieces: Path, *, workers: int, report: Report) -> list[WrittenShard]:
     """Write all shards that an earlier call has not written.
 
+    Threads do it: copying and checksums wait for the disk and let others run, and need no process of their own.
+
     Parameters
     ----------
     plans
@@ -82,21 +83,24 @@ def write_shards(plans: Sequence[ShardPlan], shards: Path, pieces: Path, *, work
     shards, pieces
         Where shards and pieces stand.
     workers
-        How many processes write.
+        How many are written at a time.
     report
         Called as shards are finished.
 
     Raises
     ------
-    DatasetError
-        if one cannot be written.
+    ShardError
+        if a piece is damaged.
     """
-    write = functools.partial(_write, shards=shards, pieces=pieces)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="shards")
     written = []
-    for outcome in run_all(write, plans, workers=workers, report=report):
-        if outcome.value is None:
-            raise DatasetError(f"{shards / outcome.unit.name} could not be written: {outcome.error}")
-        written.append(outcome.value)
+    report(0, len(plans), "writing shards")
+    try:
+        for shard in pool.map(functools.partial(_write, shards=shards, pieces=pieces), plans):
+            written.append(shard)
+            report(len(written), len(plans), "writing shards")
+    finally:
+        pool.shutdown(cancel_futures=True)
     return written
 
 
