@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,14 +118,7 @@ def import_pairs(
     workers = workers or usable_cores()
     with _alone(raw, dry_run=dry_run):
         account = Account(set_aside=list(found.set_aside))
-        layout = LAYOUTS.get(found.name)
-        unit = functools.partial(examine, look=layout is not None and layout.rotated_copies)
-        examined = []
-        for outcome in run_all(unit, found.candidates, workers=workers, report=report) if found.candidates else ():
-            if outcome.value is None:
-                account.set_aside.append(SetAside(outcome.unit.item, printable(outcome.error or "")))
-            else:
-                examined.append(outcome.value)
+        examined = _examine(found, account, workers, report)
         plan = _Plan(found, raw, subjects, names or names_path(raw), account)
         takes = plan.takes(examined)
         if not by_reference and not dry_run:
@@ -136,6 +130,19 @@ def import_pairs(
             takes = _store(takes, account, by_reference, workers, report)
         told = [{"item": take.item, "folder": str(take.folder)} for take in takes]
         return Import(account, told, plan.copies, [*found.notes, *plan.notes])
+
+
+def _examine(found: Found, account: Account, workers: int, report: Report) -> list[Examined]:
+    """Return the pairs that can be used; set the others aside."""
+    layout = LAYOUTS.get(found.name)
+    unit = functools.partial(examine, look=layout is not None and layout.rotated_copies)
+    examined = []
+    for outcome in run_all(unit, found.candidates, workers=workers, report=report) if found.candidates else ():
+        if outcome.value is None:
+            account.set_aside.append(SetAside(outcome.unit.item, printable(outcome.error or "")))
+        else:
+            examined.append(outcome.value)
+    return examined
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,9 @@ class _Plan:
         self._ids = {(name.source, name.word): name.id for name in self._names}
         self._account = account
         self._present = _present(raw)
+        self._number = next_number({name.id for name in self._names} | _folders_in(raw))
         self._folders: set[Path] = set()
+        self._takes: Counter[Path] = Counter()  # by session: the last number given
         self.copies: list[dict[str, Any]] = []
         self.notes: list[str] = []
 
@@ -180,7 +189,8 @@ class _Plan:
 
     def _without_copies(self, examined: Sequence[Examined]) -> list[Examined]:
         looks = [pair.look for pair in examined if pair.look is not None]
-        copies = {copy.index: copy for copy in find_copies(looks)}
+        present = {index for index, pair in enumerate(examined) if pair.content in self._present}
+        copies = {copy.index: copy for copy in find_copies(looks, present)}
         for copy in copies.values():
             self._leave_out(copy, examined)
         return [pair for index, pair in enumerate(examined) if index not in copies]
@@ -242,14 +252,12 @@ class _Plan:
         """Return the id of a person of the source; one who is new gets the given id or the next number."""
         source, word = printable(self._found.place), printable(unicodedata.normalize("NFC", word))
         if (source, word) not in self._ids:
-            subject = subject or f"S{next_number(self._taken_ids()):03d}"
+            if subject is None:
+                subject = f"S{self._number:03d}"
+                self._number += 1
             self._ids[source, word] = subject
             self._names.append(Name(subject, source, word))
         return self._ids[source, word]
-
-    def _taken_ids(self) -> set[str]:
-        folders = {path.name for path in self._raw.iterdir()} if self._raw.is_dir() else set()
-        return {name.id for name in self._names} | folders
 
     def _folder(self, subject: str, session: str, take: str) -> Path:
         """Return the folder of a take: of the one that the source names, or of the next number."""
@@ -258,10 +266,12 @@ class _Plan:
             if folder in self._folders or folder.exists():
                 raise PairError(f"{folder} is another pair's take already; give each pair of a session a take of its own")
             return folder
-        number = 1
-        while (folder := take_folder(self._raw, subject, session, f"{number:03d}")) in self._folders or folder.exists():
-            number += 1
-        return folder
+        place = self._raw / subject / session
+        while True:
+            self._takes[place] += 1
+            folder = take_folder(self._raw, subject, session, f"{self._takes[place]:03d}")
+            if folder not in self._folders and not folder.exists():
+                return folder
 
     def _record(self, pair: Examined, subject: str, session: str, take: str) -> dict[str, Any]:
         candidate = pair.candidate
@@ -305,6 +315,10 @@ def _present(raw: Path) -> dict[tuple[str, str], _Present]:
         if flash and studio:
             present[flash, studio] = _Present(record["subject"], folder, whole)
     return present
+
+
+def _folders_in(raw: Path) -> set[str]:
+    return {path.name for path in raw.iterdir()} if raw.is_dir() else set()
 
 
 def _what_is_left(sidecar: Path) -> dict[str, Any]:

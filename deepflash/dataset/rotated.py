@@ -9,6 +9,7 @@ Source: E. Rublee et al., ORB: an efficient alternative to SIFT or SURF, ICCV 20
 
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import cv2
@@ -91,7 +92,7 @@ def look_at(picture: Picture) -> Look:
     )
 
 
-def find_copies(looks: Sequence[Look]) -> list[Copy]:
+def find_copies(looks: Sequence[Look], preferred: AbstractSet[int] = frozenset()) -> list[Copy]:
     """Find all pictures that are another one rotated, enlarged or mirrored.
 
     Of every group one is kept, the others are returned as its copies: kept is one whose edges were not filled in, among those
@@ -101,6 +102,8 @@ def find_copies(looks: Sequence[Look]) -> list[Copy]:
     ----------
     looks
         Of all pictures, in their order.
+    preferred
+        Pictures that are kept before all others of their groups, by index.
 
     Returns
     -------
@@ -119,17 +122,17 @@ def find_copies(looks: Sequence[Look]) -> list[Copy]:
         else:
             groups.append([Copy(index, index, 0.0, 1.0, mirrored=False)])
             colours = np.vstack([colours, look.colours])
-    return sorted((copy for group in groups for copy in _beside_the_kept(group, looks)), key=lambda copy: copy.index)
+    return sorted((copy for group in groups for copy in _beside_the_kept(group, looks, preferred)), key=lambda copy: copy.index)
 
 
-def _beside_the_kept(group: list[Copy], looks: Sequence[Look]) -> list[Copy]:
+def _beside_the_kept(group: list[Copy], looks: Sequence[Look], preferred: AbstractSet[int]) -> list[Copy]:
     """Return the members of a group as copies of the one that is kept."""
     angles = {hand: [copy.angle_deg for copy in group if copy.mirrored == hand] for hand in (False, True)}
     middle = {hand: float(np.median(turned)) for hand, turned in angles.items() if turned}
 
-    def merit(copy: Copy) -> tuple[bool, float, float, int]:
+    def merit(copy: Copy) -> tuple[bool, bool, float, float, int]:
         from_middle = abs(copy.angle_deg - middle[copy.mirrored])
-        return looks[copy.index].filled, round(copy.scale, 1), from_middle, copy.index
+        return copy.index not in preferred, looks[copy.index].filled, round(copy.scale, 1), from_middle, copy.index
 
     kept = min(group, key=merit)
     return [_relative(copy, kept) for copy in group if copy is not kept]

@@ -320,6 +320,14 @@ def test_the_deepflash_portraits_are_imported_once_each(tmp_path: Path, astronau
         for folder, picture in (("inputs_origin", flash), ("target", astronaut)):
             (source / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(turned(picture, angle)).save(source / folder / f"{name}.png")
+    (source / "inputs_origin" / "17.png").rename(tmp_path / "flash")
+    (source / "target" / "17.png").rename(tmp_path / "studio")
+    early = import_pairs(find_layout(source, "deepflash"), tmp_path / "early", subjects="keep", workers=1)
+    assert counts(early) == (1, 3, 0)
+    (tmp_path / "flash").rename(source / "inputs_origin" / "17.png")
+    (tmp_path / "studio").rename(source / "target" / "17.png")
+    late = import_pairs(find_layout(source, "deepflash"), tmp_path / "early", subjects="keep", workers=1)
+    assert counts(late) == (0, 5, 0), "what is in the tree at one angle is not imported again at a better one"
     for folder in ("inputs_origin", "target"):
         other = rng.integers(0, 256, (*astronaut.shape[:2], 3), np.uint8)
         Image.fromarray(other).save(source / folder / "5.png")
