@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
+from deepflash.cli import cli
 from deepflash.dataset import build, resampling
 from deepflash.dataset.build import PIECES, build_dataset
 from deepflash.dataset.gate import Gate
@@ -420,3 +422,48 @@ def test_adding_a_subject_moves_nobody(aligned: Path, tmp_path: Path, make_align
     before, after = (open_shards(tmp_path / name).manifest["split"] for name in ("before", "after"))
     for split, subjects in before.items():
         assert set(subjects) <= set(after[split])
+
+
+def test_every_option_of_the_command_reaches_the_data_set(
+    aligned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(aligned, "S004-a-01", quality={"confidence": 0.2, "shift": 0.1, "overlap": 1.0})
+    (tmp_path / "mine.toml").write_text(
+        'face_enlargement = 2\n[[variants]]\nframes = ["wide"]\nmirrored = [false]\nangles_deg = [0, 3]\n'
+    )
+    (tmp_path / "split.toml").write_text('val = ["S001"]\n')
+    (tmp_path / "allow.txt").write_text("S001-a-01\nS001-a-02\nS003-a-01\n")
+    (tmp_path / "leave-out.txt").write_text("S002-a-01\n")
+    options = "--size 32 --proportions 0.6,0.2,0.2 --seed 4 --balance --verdicts good --min-confidence 0.1 --format webp"
+    limits = "--at-most shift=0.2 --at-least overlap=0.9 --no-leakage-check --workers 1 --json"
+    files = {"--variants": "mine.toml", "--split": "split.toml", "--allow": "allow.txt", "--leave-out": "leave-out.txt"}
+    named = [text for option, name in files.items() for text in (option, str(tmp_path / name))]
+    arguments = ["build-dataset", str(aligned), str(tmp_path / "shards"), *options.split(), *limits.split(), *named]
+    assert cli.main(arguments, standalone_mode=False) == ExitCode.SET_ASIDE
+    output = capsys.readouterr()
+    assert json.loads(output.out)["set_aside"] == [{"item": "S002-a-01", "reason": "it is on the list of pairs to leave out"}]
+    manifest = open_shards(tmp_path / "shards").manifest
+    assert manifest["split"]["val"] == ["S001"]
+    assert manifest["leakage"] is None
+    assert manifest["index"]["samples"] == 8
+    parameters = manifest["parameters"]
+    assert {name: parameters[name] for name in ("size", "seed", "balance", "pictures", "proportions")} == {
+        "size": 32,
+        "seed": 4,
+        "balance": True,
+        "pictures": "webp",
+        "proportions": [0.6, 0.2, 0.2],
+    }
+    assert parameters["gate"] == {
+        "verdicts": ["good"],
+        "at_most": {"shift": 0.2},
+        "at_least": {"overlap": 0.9, "confidence": 0.1},
+        "allow": ["S001-a-01", "S001-a-02", "S003-a-01"],
+        "leave_out": ["S002-a-01"],
+    }
+
+
+@pytest.mark.parametrize("text", ["0.8,0.2", "all,of,it", "0.8"])
+def test_proportions_that_are_not_three_numbers_are_a_usage_error(text: str, tmp_path: Path) -> None:
+    with pytest.raises(click.BadParameter, match=r"is not three numbers, such as 0.8,0.1,0.1"):
+        cli.main(["build-dataset", str(tmp_path), str(tmp_path / "s"), "--proportions", text], standalone_mode=False)
