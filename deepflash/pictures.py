@@ -6,6 +6,7 @@ Coordinates are (x, y) at pixel centres, (0, 0) being the centre of the top-left
 """
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from deepflash.errors import PictureError
 
@@ -51,7 +52,7 @@ def read_header(path: Path) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, which MAX_PIXELS decides, and of damaged EXIF, which does not matter
             with Image.open(path) as image:
-                width, height = image.size
+                width, height = _stored_size(image)
                 orientation = _orientation(image)
                 kind = image.format or "unknown"
     except FileNotFoundError:
@@ -83,6 +84,8 @@ def read_rgb(path: Path, *, reduce: int = 1) -> Picture:
     PictureError
         if the file is missing, truncated, too large or not a picture.
     """
+    if _must_be_whole(path, reduce):
+        return _shrunk(read_rgb(path), reduce)
     flags = {
         1: cv2.IMREAD_COLOR_RGB,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -95,6 +98,8 @@ def read_rgb(path: Path, *, reduce: int = 1) -> Picture:
 
 def read_gray(path: Path, *, reduce: int = 1) -> Picture:
     """Decode a picture, upright, as (H, W) grey `uint8`; parameters and errors as `read_rgb`."""
+    if _must_be_whole(path, reduce):
+        return _shrunk(read_gray(path), reduce)
     flags = {
         1: cv2.IMREAD_GRAYSCALE,
         2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -158,6 +163,24 @@ def _encode_webp(picture: Picture) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", lossless=True, method=0, quality=0, exact=True)
     return file.getvalue()
+
+
+def _must_be_whole(path: Path, reduce: int) -> bool:
+    """Tell whether a picture must be decoded whole: OpenCV 5.0 leaves a TIFF lying that it decodes at a fraction."""
+    return reduce > 1 and read_header(path).format == "TIFF"
+
+
+def _shrunk(picture: Picture, reduce: int) -> Picture:
+    height, width = picture.shape[:2]
+    size = (math.ceil(width / reduce), math.ceil(height / reduce))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) before orientation; of a TIFF, Pillow tells those after it since version 11."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

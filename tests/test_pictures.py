@@ -56,7 +56,7 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png")])
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp")])
 def test_every_exif_orientation_is_read_upright(
     astronaut: Picture, tmp_path: Path, orientation: int, kind: str, suffix: str
 ) -> None:
