@@ -8,7 +8,7 @@ from deepflash.dataset.sources import LIGHTS, Candidate
 from deepflash.errors import DatasetError
 from deepflash.files import sha256_of
 from deepflash.pairs import Original
-from deepflash.pictures import read_header, read_rgb
+from deepflash.pictures import Header, Picture, read_header, read_rgb
 
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
 _RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2"}  # many open as TIFF, to a thumbnail
@@ -59,17 +59,41 @@ def examine(candidate: Candidate, *, look: bool = False) -> Examined:
     DatasetError
         if the two are no pair of photographs: of different upright sizes, one and the same, or of a format that is not read.
     """
-    headers = {}
-    originals = {}
-    for light in LIGHTS:
-        path: Path = getattr(candidate, light)
-        _refuse_what_is_no_photograph(path)
-        headers[light] = read_header(path)
-        suffix = _SUFFIXES.get(headers[light].format)
-        if suffix is None:
-            raise DatasetError(f"{path} is a {headers[light].format} file; convert it to JPEG, PNG, TIFF or WebP")
-        originals[light] = Original(path.absolute(), sha256_of(path), suffix)
-    (flash, studio) = (headers[light] for light in LIGHTS)
+    try:
+        headers, originals = {}, {}
+        for light in LIGHTS:
+            path: Path = getattr(candidate, light)
+            headers[light] = _header_of(path)
+            originals[light] = Original(path.absolute(), sha256_of(path), _SUFFIXES[headers[light].format])
+        _refuse_what_is_no_pair(candidate, headers, originals)
+        pictures = {light: _pixels_of(originals[light].path, headers[light]) for light in LIGHTS}
+        size_bytes = sum(original.path.stat().st_size for original in originals.values())
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read ({error.strerror}); mend that, and import again") from error
+    return Examined(candidate, **originals, size_bytes=size_bytes, look=look_at(pictures["studio"]) if look else None)
+
+
+def _header_of(path: Path) -> Header:
+    _refuse_what_is_no_photograph(path)
+    header = read_header(path)
+    if header.format not in _SUFFIXES:
+        raise DatasetError(f"{path} is a {header.format} file; convert it to JPEG, PNG, TIFF or WebP")
+    return header
+
+
+def _pixels_of(path: Path, header: Header) -> Picture:
+    """Decode a photograph, for a file may be cut short, and what decodes it must read its orientation as its header says."""
+    picture = read_rgb(path)
+    height, width = picture.shape[:2]
+    if (width, height) != (header.width, header.height):
+        raise DatasetError(
+            f"{path} has {width} x {height} pixels, its header says {header.width} x {header.height}; save it again, upright"
+        )
+    return picture
+
+
+def _refuse_what_is_no_pair(candidate: Candidate, headers: dict[str, Header], originals: dict[str, Original]) -> None:
+    flash, studio = (headers[light] for light in LIGHTS)
     if (flash.width, flash.height) != (studio.width, studio.height):
         raise DatasetError(
             f"{candidate.flash} has {flash.width} x {flash.height} pixels when upright and {candidate.studio.name}"
@@ -77,9 +101,6 @@ def examine(candidate: Candidate, *, look: bool = False) -> Examined:
         )
     if originals["flash"].sha256 == originals["studio"].sha256:
         raise DatasetError(f"{candidate.flash} and {candidate.studio.name} are copies of one photograph; a pair needs two")
-    pictures = {light: read_rgb(originals[light].path) for light in LIGHTS}  # to the last pixel: a file may be cut short
-    size_bytes = sum(original.path.stat().st_size for original in originals.values())
-    return Examined(candidate, **originals, size_bytes=size_bytes, look=look_at(pictures["studio"]) if look else None)
 
 
 def _refuse_what_is_no_photograph(path: Path) -> None:

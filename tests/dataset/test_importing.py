@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from deepflash.align.batch import align_batch
+from deepflash.dataset.examine import examine
 from deepflash.dataset.importing import Import, import_pairs
 from deepflash.dataset.layouts import find_layout
 from deepflash.dataset.lists import read_list
 from deepflash.dataset.names import Name, erase_name, names_path, read_names
 from deepflash.dataset.patterns import sorter_of
-from deepflash.dataset.sources import find_pairs_by
-from deepflash.errors import DatasetError, DeepflashError
+from deepflash.dataset.sources import LIGHTS, Candidate, find_pairs_by
+from deepflash.errors import DatasetError, DeepflashError, PictureError
 from deepflash.files import sha256_of
 from deepflash.pairs import find_pairs, load_alignments
 from deepflash.pictures import Picture, read_header
@@ -173,11 +174,31 @@ def test_a_name_that_lies_about_its_format_is_corrected_and_orientation_is_read(
     photograph(source / "a" / "x_studio.png", 2, form="JPEG", orientation=6)
     photograph(source / "b" / "x_flash.webp", 3, form="TIFF")
     photograph(source / "b" / "x_studio.jpg", 4, form="WEBP")
-    assert counts(bring(source, raw)) == (2, 0, 0)
-    first, second = find_pairs(raw)[0]
+    photograph(source / "c" / "x_flash.heic", 5, form="MPO", orientation=8)  # as phones write JPEGs with a second picture
+    photograph(source / "c" / "x_studio.tif", 6, form="TIFF", orientation=6)
+    assert counts(bring(source, raw)) == (3, 0, 0)
+    first, second, third = find_pairs(raw)[0]
     assert (first.flash.name, first.studio.name) == ("flash.png", "studio.jpg")
     assert (second.flash.name, second.studio.name) == ("flash.tif", "studio.webp")
-    assert read_header(first.studio).width == HEIGHT
+    assert (third.flash.name, third.studio.name) == ("flash.jpg", "studio.tif")
+    assert read_header(first.studio).width == read_header(third.studio).width == HEIGHT
+
+
+def test_what_may_not_be_read_or_is_no_file_is_a_sentence_for_its_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flash, studio = (photograph(tmp_path / f"{light}.jpg", seed) for seed, light in enumerate(LIGHTS))
+    fifo, circle = tmp_path / "fifo.jpg", tmp_path / "circle.jpg"
+    os.mkfifo(fifo)
+    circle.symlink_to(circle)
+    for path, sentence in ((fifo, "is not a file"), (circle, "circle.jpg .*; replace the file"), (tmp_path, "is not a file")):
+        with pytest.raises(PictureError, match=sentence):
+            examine(Candidate("a", path, studio, "a"))
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("deepflash.dataset.examine.sha256_of", refuse)
+    with pytest.raises(DatasetError, match=r"flash.jpg cannot be read \(Permission denied\); mend that"):
+        examine(Candidate("a", flash, studio, "a"))
 
 
 def test_by_reference_nothing_is_copied_and_everything_is_found(tmp_path: Path) -> None:
