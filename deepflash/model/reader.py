@@ -109,9 +109,9 @@ class ShardReader(IterableDataset[PairBatch]):
         Draw from that many shards at a time: for disks and caches to which random access is dear. Default: from all.
     select
         Which samples to use, by their line in the index, such as `is_unaugmented` of its info.
-    rank, world
-        Which node this is, and of how many; those of `torch.distributed` if it is initialised, else one. All nodes get the
-        same number of samples: up to `world - 1` at the end of an epoch, other ones each epoch, go to none.
+    node
+        (rank, world): which process of a distributed run this is, and of how many; that of `torch.distributed` if it is
+        initialised, else (0, 1). All get equally many samples: up to `world - 1` of an epoch, other ones each time, go to none.
     on_error
         What to do about a sample that is missing or damaged: `stop` with a `ShardError`, or `skip` it and go on, telling of it.
         Its batch is then smaller; one of which nothing is left is not delivered, and ends a run of several nodes, because
@@ -141,8 +141,7 @@ class ShardReader(IterableDataset[PairBatch]):
         shuffle: bool = True,
         window: int | None = None,
         select: Callable[[Entry], bool] | None = None,
-        rank: int | None = None,
-        world: int | None = None,
+        node: tuple[int, int] | None = None,
         on_error: OnError = "stop",
         tell: TellBroken | None = None,
         threads: int = 1,
@@ -159,7 +158,7 @@ class ShardReader(IterableDataset[PairBatch]):
         self._seed = seed
         self._shuffle = shuffle
         self._window = window
-        self._rank, self._world = _node(rank, world)
+        self._rank, self._world = _node(node)
         self._on_error = on_error
         self._tell = tell or _tell_on_stderr
         self._threads = threads
@@ -307,11 +306,12 @@ def _stacked(pictures: list[Picture]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)) if pictures else torch.empty((0, 0, 0, 3), dtype=torch.uint8)
 
 
-def _node(rank: int | None, world: int | None) -> tuple[int, int]:
-    if rank is None and world is None:
+def _node(given: tuple[int, int] | None) -> tuple[int, int]:
+    if given is None:
         return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
-    if rank is None or world is None or not 0 <= rank < world:
-        raise ModelError(f"rank {rank} of {world} nodes is none; give both, with 0 <= rank < world")
+    rank, world = given
+    if not 0 <= rank < world:
+        raise ModelError(f"rank {rank} of {world} nodes is none; ranks count from 0")
     return rank, world
 
 
