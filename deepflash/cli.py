@@ -676,7 +676,7 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option(
     "--pattern", help="How the files below SOURCE are named, such as '{subject}/{pose}_{light}.jpg'; * stands for anything."
 )
-@click.option("--layout", help="SOURCE is a published data set: deepflash, faid, ebb or dped.")
+@click.option("--layout", type=click.Choice(["deepflash", "faid", "ebb", "dped"]), help="SOURCE is this published data set.")
 @click.option("--flash-word", multiple=True, help="With --pattern: what {light} is for the flash photograph. Default: flash.")
 @click.option(
     "--studio-word",

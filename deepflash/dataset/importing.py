@@ -310,10 +310,11 @@ def _present(raw: Path) -> dict[tuple[str, str], _Present]:
             record, whole = read_pair(folder).record, True
         except PairError:
             record, whole = _what_is_left(sidecar), False
-        origin, files = record.get("imported", {}), record.get("files", {})
-        flash, studio = (origin.get(f"{light}_sha256") or files.get(light, {}).get("sha256") for light in LIGHTS)
-        if flash and studio:
-            present[flash, studio] = _Present(record["subject"], folder, whole)
+        imported, files = record.get("imported"), record.get("files", {})
+        origin = imported if isinstance(imported, dict) else {}
+        made_from = [origin.get(f"{light}_sha256") or files.get(light, {}).get("sha256") for light in LIGHTS]
+        if all(isinstance(sha256, str) for sha256 in made_from):
+            present[made_from[0], made_from[1]] = _Present(record["subject"], folder, whole)
     return present
 
 
@@ -325,8 +326,8 @@ def _what_is_left(sidecar: Path) -> dict[str, Any]:
     """Return the content of a sidecar whose take is damaged, as far as it says which photographs it was made from."""
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
-        if all(isinstance(record[name], dict) for name in ("imported", "files")) and check_id(record["subject"]):
-            return dict(record)
+        check_id(record["subject"])
+        return {"subject": record["subject"], "imported": record["imported"]}
     except (OSError, ValueError, KeyError, TypeError, PairError):
         pass
     return {}

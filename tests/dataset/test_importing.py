@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 
 from deepflash.align.batch import align_batch
+from deepflash.cli import import_command
+from deepflash.dataset import layouts
 from deepflash.dataset.examine import examine
 from deepflash.dataset.importing import Import, import_pairs
 from deepflash.dataset.layouts import find_layout
@@ -227,6 +229,22 @@ def test_a_name_that_is_not_utf8_can_be_copied_but_not_referred_to(tmp_path: Pat
     assert "is not UTF-8 and cannot stand in pair.json; rename it, or import a copy" in reasons(result)["Ren\\udce9/x"]
     assert counts(bring(source, tmp_path / "copied")) == (1, 0, 0)
     assert read_names(tmp_path / "copied-subjects.json") == [Name("S001", str(source), "Ren\\udce9")]
+
+
+def test_sidecars_that_say_nonsense_are_no_hindrance(tmp_path: Path) -> None:
+    source, raw = tmp_path / "photos", tmp_path / "raw"
+    pair(source, "a", "x", 0)
+    bring(source, raw)
+    sidecar = raw / "S001" / "import" / "001" / "pair.json"
+    for take, content in enumerate(
+        ("{", "[]", '{"subject": 1, "imported": 2}', '{"subject": "a", "imported": {"flash_sha256": []}}')
+    ):
+        (raw / "S009" / "import" / f"{take}").mkdir(parents=True)
+        (raw / "S009" / "import" / f"{take}" / "pair.json").write_text(content)
+    assert counts(bring(source, raw)) == (0, 1, 0)
+    sidecar.write_text(sidecar.read_text().replace('"size_bytes": ', '"size_bytes": 9'))
+    result = bring(source, raw)
+    assert "is " + str(sidecar.parent) + " already, which is damaged" in reasons(result)["a/x"]
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
@@ -516,7 +534,8 @@ def test_the_command_explains_itself(tmp_path: Path) -> None:
         refused = deepflash(*arguments)
         assert refused.returncode == 2
         assert sentence in refused.stderr
-    assert deepflash("photos", "raw", "--layout", "celeba").stderr.startswith("Error: no layout is called 'celeba'")
+    layout = next(option for option in import_command.params if option.name == "layout")
+    assert list(getattr(layout.type, "choices", ())) == list(layouts.LAYOUTS)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real pairs are not here (../shared/data)")
