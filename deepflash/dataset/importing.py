@@ -9,6 +9,7 @@ The photographs are read only. What they hold beside pixels (places, owners) com
 behind by the stages after it.
 """
 
+import errno
 import fcntl
 import functools
 import json
@@ -33,7 +34,7 @@ from deepflash.dataset.rotated import Copy, find_copies
 from deepflash.dataset.sources import LIGHTS, Found, printable, safe_id
 from deepflash.dataset.two_lights import add_lights
 from deepflash.errors import DatasetError, PairError
-from deepflash.files import sha256_of, sweep_temporaries, write_durably
+from deepflash.files import sha256_of, sweep_temporaries
 from deepflash.pairs import SIDECAR, Original, check_id, commit_originals, read_pair, take_folder
 from deepflash.pictures import encode
 from deepflash.progress import Report, silent
@@ -42,6 +43,8 @@ Subjects = Literal["number", "keep"]
 
 SESSION = "import"
 """The session of pairs whose source knows of none."""
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -346,21 +349,31 @@ def _store(takes: Sequence[_Take], account: Account, by_reference: bool, workers
 
 
 def _commit(by_reference: bool, take: _Take) -> None:
+    """Run in a worker; a full disk ends the run, a source that cannot be read any more is a matter of its pair."""
     if (take.folder / SIDECAR).exists():
         return  # a worker died after it had stored this take
-    if not take.apart:
-        commit_originals(take.folder, take.flash, take.studio, take.record, by_reference=by_reference)
-        return
+    try:
+        if take.apart:
+            _commit_added(take)
+        else:
+            commit_originals(take.folder, take.flash, take.studio, take.record, by_reference=by_reference)
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise OSError(error.errno, error.strerror, str(take.folder)) from error
+        raise DatasetError(f"{error.filename} cannot be read any more ({error.strerror}); import it again") from error
+
+
+def _commit_added(take: _Take) -> None:
     photographs = add_lights(take.flash.path, take.studio.path)
+    facts = {"colours": photographs.colours, "clipped_fraction": photographs.clipped_fraction}
+    record = {**take.record, "imported": {**take.record["imported"], "lights": facts}}
     with tempfile.TemporaryDirectory() as name:
-        made = {}
-        for light in LIGHTS:
-            path = Path(name) / f"{light}.png"
-            write_durably(path, encode(getattr(photographs, light), ".png"))
-            made[light] = Original(path, sha256_of(path), ".png")
-        light_facts = {"colours": photographs.colours, "clipped_fraction": photographs.clipped_fraction}
-        origin = {**take.record["imported"], "lights": light_facts}
-        commit_originals(take.folder, made["flash"], made["studio"], {**take.record, "imported": origin})
+        made = []
+        for picture in (photographs.flash, photographs.studio):
+            path = Path(name) / f"{len(made)}.png"
+            path.write_bytes(encode(picture, ".png"))
+            made.append(Original(path, sha256_of(path), ".png"))
+        commit_originals(take.folder, made[0], made[1], record)
 
 
 def _check_places(found: Found, raw: Path, by_reference: bool) -> None:
@@ -384,7 +397,7 @@ def _check_space(raw: Path, takes: Sequence[_Take]) -> None:
     free = shutil.disk_usage(raw).free
     if needed > free:
         raise DatasetError(
-            f"{raw} has {free / 1e9:.1f} GB free, the photographs need {needed / 1e9:.1f}; make space, or import them by"
+            f"{raw} has {free / 1e6:,.1f} MB free, the photographs need {needed / 1e6:,.1f}; make space, or import them by"
             " reference"
         )
 

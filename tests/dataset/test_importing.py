@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -345,9 +345,30 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_copied(tmp_path: Pa
     source, raw = tmp_path / "photos", tmp_path / "raw"
     pair(source, "a", "x", 0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=99))
-    with pytest.raises(DatasetError, match=r"GB free, the photographs need .*; make space, or import them by reference"):
+    with pytest.raises(DatasetError, match=r"MB free, the photographs need .*; make space, or import them by reference"):
         bring(source, raw)
     assert list(raw.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run without workers, whose disk cannot be filled from here: what `import_pairs` has each of them do."""
+    source, raw = tmp_path / "photos", tmp_path / "raw"
+    pair(source, "a", "x", 0)
+
+    def full(origin: Path, copy: Path) -> None:
+        raise OSError(28, "No space left on device", str(origin))
+
+    def in_this_process(unit: Callable[[Any], Any], units: list[Any], **_: Any) -> Iterator[SimpleNamespace]:
+        return (SimpleNamespace(unit=each, value=unit(each), error=None) for each in units)
+
+    monkeypatch.setattr("deepflash.dataset.importing.run_all", in_this_process)
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        bring(source, raw)
+    assert error.value.filename == str(raw / "S001" / "import" / "001")
+    assert list((raw / "S001" / "import").iterdir()) == []
+    monkeypatch.undo()
+    assert counts(bring(source, raw)) == (1, 0, 0)
 
 
 def test_the_deepflash_portraits_are_imported_once_each(tmp_path: Path, astronaut: Picture) -> None:
