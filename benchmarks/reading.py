@@ -170,9 +170,8 @@ def measure_readers(sources: list[Picture], folder: Path, count: int, rounds: in
         print(f"{pictures}, {count} pairs of {SIZE} px in batches of {BATCH}, warm: pairs/s, CPU ms/pair, shares of memory's")
         for name, (rate, cpu_ms) in best.items():
             base = best[f"memory,{name.partition(',')[2]}"]
-            print(
-                f"  {name:28} {rate:7.1f} {cpu_ms:7.2f}  {rate / base[0]:6.1%} of the rate, {base[1] / cpu_ms:6.1%} of the CPU time"
-            )
+            shares = f"{rate / base[0]:6.1%} of the rate, {base[1] / cpu_ms:6.1%} by CPU time"
+            print(f"  {name:24} {rate:7.1f} {cpu_ms:7.2f}  {shares}")
 
 
 def _readers(shards: Path, memory: list[Encoded], files: list[tuple[Path, Path]]) -> dict[str, Callable[[], Iterable[Any]]]:

@@ -120,7 +120,7 @@ def read_deep_rgb(path: Path) -> NDArray[np.uint8 | np.uint16]:
     return decoded
 
 
-def decode_rgb(encoded: bytes, name: str) -> Picture:
+def decode_rgb(encoded: bytes | memoryview, name: str) -> Picture:
     """Decode an encoded picture held in memory; `name` stands in the error's sentence."""
     decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
     if decoded is None:

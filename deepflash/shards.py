@@ -163,16 +163,20 @@ class ShardSet:
         ShardError
             if the shard is missing, cut short or altered, or cannot be reached.
         """
-        members = self.read_members(entry)
+        members = self._read_verified(entry)
         where = f"{self.place}/{entry.shard}, sample {entry.key}"
         try:
             flash, studio = (decode_rgb(members[name], f"{where}.{name}") for name in members if name != "json")
-            return Sample(entry.key, flash, studio, json.loads(members["json"]))
+            return Sample(entry.key, flash, studio, json.loads(bytes(members["json"])))
         except (PictureError, ValueError) as error:
             raise ShardError(f"{where} was stored damaged ({error}); remove the folder and run build-dataset again") from error
 
     def read_members(self, entry: Entry) -> dict[str, bytes]:
         """Return the encoded members of one sample, by name, verified; errors as `read`."""
+        return {name: bytes(content) for name, content in self._read_verified(entry).items()}
+
+    def _read_verified(self, entry: Entry) -> dict[str, memoryview]:
+        """Read a sample in one piece; its members are views of that, because copies would cost as much as their checksums."""
         where = f"{self.place}/{entry.shard}, sample {entry.key},"
         first, last = entry.extent
         try:
@@ -182,7 +186,7 @@ class ShardSet:
         members = {}
         for name, member in entry.members.items():
             begin = member.offset - first
-            members[name] = bytes(content[begin : begin + member.size])
+            members[name] = content[begin : begin + member.size]
             if len(members[name]) != member.size:
                 raise ShardError(f"{where} is cut short: {name} is incomplete; {_MEND}")
             if hashlib.sha256(members[name]).hexdigest() != member.sha256:

@@ -161,61 +161,6 @@ def test_a_jpeg_of_full_chroma_keeps_colours_apart(astronaut: Picture) -> None:
     assert np.abs(halved.astype(int) - stripes).mean() > 50
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff\xe0", b"GIF89a"])
-def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(content)
-    with pytest.raises(PictureError, match=r"a.jpg is not a readable picture .*; replace the file"):
-        read_header(path)
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"a.jpg does not exist"):
-        read_rgb(tmp_path / "a.jpg")
-    with pytest.raises(PictureError, match="is not a file; give the photograph itself"):
-        read_rgb(tmp_path)
-
-
-def test_a_wrong_suffix_does_not_matter(astronaut: Picture, tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", astronaut, "PNG")
-    assert read_header(path).format == "PNG"
-    np.testing.assert_array_equal(read_rgb(path), astronaut)
-
-
-def test_png_is_lossless_and_jpeg_close_in_other_peoples_eyes(astronaut: Picture) -> None:
-    for suffix, level in ((".png", 0.0001), (".jpg", 2.0)):
-        with Image.open(io.BytesIO(encode(astronaut, suffix))) as image:
-            assert close(np.asarray(image), astronaut, level)
-    np.testing.assert_array_equal(decode_rgb(encode(astronaut, ".png"), "a"), astronaut)
-    gray = np.ascontiguousarray(astronaut[..., 0])
-    with Image.open(io.BytesIO(encode(gray, ".png"))) as image:
-        np.testing.assert_array_equal(np.asarray(image), gray)
-
-
-def test_the_quality_of_a_jpeg_is_the_one_asked_for(astronaut: Picture) -> None:
-    sizes = [len(encode(astronaut, ".jpg", quality=quality)) for quality in (30, 80, 95)]
-    assert sizes == sorted(sizes)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_png_and_webp_lose_nothing(astronaut: Picture, suffix: str) -> None:
-    for picture in (astronaut, astronaut[::-1, ::-1], np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)):
-        encoded = encode(np.ascontiguousarray(picture), suffix)
-        np.testing.assert_array_equal(decode_rgb(encoded, "ours"), picture)
-        with Image.open(io.BytesIO(encoded)) as image:
-            np.testing.assert_array_equal(np.asarray(image), picture)
-
-
-def test_a_jpeg_of_full_chroma_keeps_colours_apart(astronaut: Picture) -> None:
-    """Columns of red and blue: halved chroma makes them purple."""
-    stripes = np.zeros((32, 32, 3), np.uint8)
-    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
-    errors = [
-        np.abs(decode_rgb(encode(stripes, ".jpg", full_chroma=full), "").astype(int) - stripes).mean() for full in (True, False)
-    ]
-    assert errors[0] < 5 < 50 < errors[1]
-
-
 @pytest.mark.parametrize("content", [b"", b"garbage"])
 def test_bytes_that_are_no_picture_are_refused_by_name(content: bytes) -> None:
     with pytest.raises(PictureError, match="sample 7 is truncated or not a picture"):
