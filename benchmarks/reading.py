@@ -181,15 +181,15 @@ def _readers(shards: Path, memory: list[Encoded], files: list[tuple[Path, Path]]
         label = f"{threads} thread{'s' if threads > 1 else ''}"
         found[f"memory, {label}"] = lambda threads=threads: _threaded(_decode_pair, memory, threads)
         found[f"files, {label}"] = lambda threads=threads: _threaded(_read_pair, files, threads)
-        found[f"shards, {label}"] = lambda reader=ShardReader(shards, batch=BATCH, threads=threads): _lengths(reader)
+        reader = ShardReader(shards, batch=BATCH, threads=threads)
+        found[f"shards, {label}"] = lambda reader=reader: _lengths(reader)
     for workers in (1, 2):
         label = f"{workers} process{'es' if workers > 1 else ''}"
         found[f"memory, {label}"] = lambda workers=workers: _loaded(_Mapped(memory, _decode_pair), workers)
         found[f"files, {label}"] = lambda workers=workers: _loaded(_Mapped(files, _read_pair), workers)
         found[f"webdataset, {label}"] = lambda workers=workers: _bare(tars, workers)
-        found[f"shards, {label}"] = lambda reader=ShardReader(shards, batch=BATCH), workers=workers: _lengths(
-            reader.loader(workers)
-        )
+        reader = ShardReader(shards, batch=BATCH)
+        found[f"shards, {label}"] = lambda reader=reader, workers=workers: _lengths(reader.loader(workers))
     return found
 
 
