@@ -6,9 +6,9 @@ Parts (`--only`):
 
 - `pair`: pairs of 13 megapixels from the emulated studio, built into the paper's twenty variants of 512 pixels by two workers;
   CPU seconds of all processes, start of the workers included, once with and once without the leakage check.
-- `steps`: one variant made by one interpolation, and made in steps (register, rotate, crop, reduce, mirror), against the area
-  integral of the photograph over each pixel.
-- `many`: many small pairs; peak memory of the parent and of the largest worker, at two numbers of pairs.
+- `steps`: one variant made by one interpolation, and made in steps, each stored in 8 bits, against the area integral of the
+  photograph over each pixel.
+- `many`: many small pairs; time, and peak memory of the process that holds them all, at two numbers of pairs.
 - `leakage`: distances of faces between different people (`portraits/`), and between the two photographs of one (`pairs/`).
 - `split`: how far shares of train, val and test are from 80 : 10 : 10, over a hundred seeds.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepflash.affine import compose
+from deepflash.affine import compose, inverse
 from deepflash.align.batch import align_pair
 from deepflash.dataset.build import build_dataset
 from deepflash.dataset.leakage import THRESHOLD
@@ -46,6 +46,7 @@ from deepflash.pictures import Picture, encode, read_header, read_rgb
 PARTS = ("pair", "steps", "many", "leakage", "split")
 FULL_SIZE = (3120, 4160)
 PAPERS_PAIRS = 495
+BICUBIC = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
 
 
 def main() -> None:
@@ -102,25 +103,41 @@ def emulated_pair(raw: Path, number: int) -> Alignment:
 
 def measure_steps(data: Path) -> None:
     """Compare one interpolation with several, on real studio photographs; PSNR in the middle of the picture."""
-    size = 512
     for path in sorted((data / "pairs" / "deepflash").glob("0[127]_studio.jpg")):
         photograph = read_rgb(path)
         height, width = photograph.shape[:2]
         face = subject_face(find_faces(photograph), width, height)
-        if face is None:
-            continue
-        moving_from_fixed = np.array([[1.004, 0.021, -13.3], [-0.021, 1.004, 9.6]])
-        for frame in ("wide", "face"):
-            from_sample = flash_from_sample(Variant(10, frame, True), face, (width, height), size, 1.5)
-            shrink = shrink_of(from_sample)
-            truth = area_integral(photograph, compose(moving_from_fixed, from_sample), size)
-            once = resample(read_pyramid(path, shrink, shrink), compose(moving_from_fixed, from_sample), size, shrink)
-            stepwise = in_steps(photograph, moving_from_fixed, from_sample, size, shrink)
-            print(
-                f"steps: {path.name} {frame}, {shrink:.2f} pixels to one:"
-                f" once {psnr(once, truth):.1f} dB, in steps {psnr(stepwise, truth):.1f} dB",
-                flush=True,
+        for frame in ("wide", "face") if face else ():
+            upright, turned = (
+                flash_from_sample(Variant(angle, frame, False), face, (width, height), 512, 1.5) for angle in (0, 10)
             )
+            compare_ways(path, photograph, upright, turned)
+
+
+def compare_ways(path: Path, photograph: Picture, upright: np.ndarray, turned: np.ndarray, size: int = 512) -> None:
+    """Make a turned variant of a registered photograph in three ways, and print how near they come."""
+    moving_from_fixed = np.array([[1.004, 0.021, -13.3], [-0.021, 1.004, 9.6]])
+    shrink = shrink_of(turned)
+    truth = area_integral(photograph, compose(moving_from_fixed, turned), size)
+
+    def once() -> Picture:
+        return resample(read_pyramid(path, shrink, shrink), compose(moving_from_fixed, turned), size, shrink)
+
+    def turn_then_reduce() -> Picture:
+        return reduced(warped(photograph, moving_from_fixed), turned, size)
+
+    def reduce_then_turn() -> Picture:
+        return warped(reduced(warped(photograph, moving_from_fixed), upright, size), compose(inverse(upright), turned))
+
+    for way in (once, turn_then_reduce, reduce_then_turn):
+        began = time.process_time()
+        picture = way()
+        cpu_ms = 1000 * (time.process_time() - began)
+        name = way.__name__.replace("_", " ")
+        print(
+            f"steps: {path.name}, {shrink:.2f} pixels to one, {name}: {psnr(picture, truth):.1f} dB, {cpu_ms:.0f} CPU ms",
+            flush=True,
+        )
 
 
 def area_integral(photograph: Picture, source_from_output: np.ndarray, size: int, points: int = 16) -> np.ndarray:
@@ -130,26 +147,23 @@ def area_integral(photograph: Picture, source_from_output: np.ndarray, size: int
     source = photograph.astype(np.float32)
     for dx, dy in itertools.product(offsets, offsets):
         shift = np.array([[1, 0, dx], [0, 1, dy]])
-        total += cv2.warpAffine(
-            source,
-            compose(source_from_output, shift),
-            (size, size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        total += cv2.warpAffine(source, compose(source_from_output, shift), (size, size), **BICUBIC)
     return total / points**2
 
 
-def in_steps(photograph: Picture, moving_from_fixed: np.ndarray, from_sample: np.ndarray, size: int, shrink: float) -> Picture:
-    """Register, rotate and crop at full size, each stored in 8 bits; then reduce by area."""
-    height, width = photograph.shape[:2]
-    options = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
-    registered = cv2.warpAffine(photograph, moving_from_fixed, (width, height), **options)
-    side = round(size * shrink)
+def warped(picture: Picture, source_from_output: np.ndarray) -> Picture:
+    """Interpolate a picture bicubically at its own size, stored in 8 bits."""
+    height, width = picture.shape[:2]
+    return np.asarray(cv2.warpAffine(picture, source_from_output, (width, height), **BICUBIC), dtype=np.uint8)
+
+
+def reduced(picture: Picture, from_sample: np.ndarray, size: int) -> Picture:
+    """Cut a frame out, rotated, at full size and in 8 bits, then reduce it by area."""
+    side = round(size * shrink_of(from_sample))
     factor = size / side
-    crop_from_large = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
-    cropped = cv2.warpAffine(registered, compose(from_sample, crop_from_large), (side, side), **options)
-    return np.asarray(cv2.resize(cropped, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    sample_from_large = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+    large = cv2.warpAffine(picture, compose(from_sample, sample_from_large), (side, side), **BICUBIC)
+    return np.asarray(cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
@@ -160,38 +174,46 @@ def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / (error**2).mean()))
 
 
+MANY = """
+import resource, sys, time
+from pathlib import Path
+from deepflash.dataset.build import build_dataset
+from deepflash.dataset.parameters import Parameters
+
+def watch(done, total, note=""):
+    if note and not began:
+        began.append((time.perf_counter(), time.process_time()))
+
+if __name__ == "__main__":
+    folder, began, start = Path(sys.argv[1]), [], time.perf_counter()
+    parameters = Parameters(size=32, leakage_check=False)
+    account = build_dataset(folder / "aligned", folder / "shards", parameters, workers=2, report=watch)
+    ended, cpu_s = time.perf_counter(), time.process_time()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    memory = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]  # ru_maxrss knows that of the caller
+    print(account.done, ended - start, ended - began[0][0], cpu_s - began[0][1], children.ru_utime + children.ru_stime,
+          int(memory) / 1024)
+"""
+"""A process of its own, so that its peak memory is that of the build."""
+
+
 def measure_many(counts: tuple[int, int]) -> None:
-    """Build data sets of many small pairs, each in a process of its own, whose peak memory is its own."""
+    """Build data sets of many small pairs, five to a subject, and print what it takes."""
     for count in counts:
-        program = f"from benchmarks.dataset import build_many; build_many({count})"
-        output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-        print(output.stdout.strip(), flush=True)
-
-
-def build_many(count: int) -> None:
-    """Build `count` small pairs, five to a subject, and print what it took."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        photographs = small_photographs(folder)
-        for number in range(count):
-            save_alignment(folder / "aligned", small_pair(photographs, number))
-        began, cpu_began = time.perf_counter(), children_cpu_s()
-        writing_began = began
-
-        def watch(_done: int, _total: int, note: str = "") -> None:
-            nonlocal writing_began
-            if not note:
-                writing_began = time.perf_counter()
-
-        parameters = Parameters(size=32, leakage_check=False)
-        account = build_dataset(folder / "aligned", folder / "shards", parameters, workers=2, report=watch)
-        ended = time.perf_counter()
-        assert account.done == count
-        own, largest = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            photographs = small_photographs(folder)
+            for number in range(count):
+                save_alignment(folder / "aligned", small_pair(photographs, number))
+            (folder / "many.py").write_text(MANY)
+            output = subprocess.run([sys.executable, folder / "many.py", folder], check=True, capture_output=True, text=True)
+        done, wall_s, joining_s, joining_cpu_s, rendering_cpu_s, memory_mib = (float(word) for word in output.stdout.split())
+        assert done == count
         print(
-            f"many: {count} pairs, {20 * count} samples: {ended - began:.1f} s, of them {ended - writing_began:.1f} s for split"
-            f" and shards; {1000 * (children_cpu_s() - cpu_began) / count:.0f} CPU ms a pair; parent {own:.0f} MiB, largest"
-            f" worker {largest:.0f} MiB"
+            f"many: {count} pairs, {20 * count} samples: {wall_s:.1f} s, of them {joining_s:.1f} s for split and shards;"
+            f" CPU a pair: {1000 * rendering_cpu_s / count:.0f} ms for rendering, {1000 * joining_cpu_s / count:.1f} ms for"
+            f" split and shards; peak memory without the workers {memory_mib:.0f} MiB",
+            flush=True,
         )
 
 

@@ -39,8 +39,8 @@ from deepflash.shards import (
     write_sample,
 )
 
-PORTRAIT_PX = 160
-"""Side of the picture from which a face is recognised: the face is 107 px wide in it, dlib's chip is 150 px."""
+PORTRAIT_PX = 200
+"""Side of the picture from which a face is recognised: the face is 133 px wide in it, and dlib wants 150 px with a margin."""
 
 _PORTRAIT_ENLARGEMENT = 1.5
 
