@@ -52,17 +52,16 @@ def test_any_name_of_a_person_comes_through(subject: str, light: str) -> None:
     assert placed.subject == subject
 
 
-@given(text=st.text(alphabet="(){}[]*+?.\\^$|ab/", max_size=12))
-def test_a_pattern_is_no_regular_expression(text: str) -> None:
+@given(start=st.text(alphabet="(){}[]*+?.\\^$|ab/", max_size=12).filter(lambda text: "***" not in text))
+def test_a_pattern_is_no_regular_expression(start: str) -> None:
     """Whatever signs a pattern holds, it is refused in a sentence or stands for itself."""
-    pattern = text + "/{subject}_{light}.jpg"
     try:
-        sort = sorter_of(pattern)
+        sort = sorter_of(start + "/{subject}_{light}.jpg")
     except DatasetError:
         return
-    literal = text.replace("**/", "").replace("*", "").replace("?", "x")
-    if not re.search(r"[{}]", text):
-        assert sort(f"{literal}/anna_flash.jpg") is not None
+    literal = f"{start}/".replace("**/", "").replace("*", "").replace("?", "x")
+    if not set(start) & set("{}"):
+        assert sort(f"{literal}anna_flash.jpg") is not None
 
 
 @pytest.mark.parametrize(
