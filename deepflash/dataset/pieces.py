@@ -10,6 +10,7 @@ import platform
 import tarfile
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from deepflash import __version__
 from deepflash.dataset.parameters import Parameters
 from deepflash.dataset.statistics import PixelSums
 from deepflash.dataset.variants import Photographs, face_portrait, read_photographs, render_variants
-from deepflash.errors import DatasetError
+from deepflash.errors import DatasetError, PictureError, ShardError
 from deepflash.faces import face_embedding
 from deepflash.files import durable_file, sha256_of, write_durably
 from deepflash.pairs import Alignment
@@ -89,13 +90,15 @@ def render_piece(alignment: Alignment, parameters: Parameters, folder: Path, *, 
     """
     path = folder / f"{_digest(alignment, parameters)}.tar"
     beside = path.with_suffix(".face")
-    if not path.exists() or (embed and not beside.exists()):
-        check_photographs(alignment)
-        photographs = read_photographs(alignment, parameters.size, parameters.variants)
-        if embed:
-            write_durably(beside, _embedding(alignment, photographs).tobytes())
-        _write(alignment, photographs, parameters, path)
-    return _described(path, np.frombuffer(beside.read_bytes(), np.float32) if embed else None)
+    if path.exists() and (beside.exists() or not embed):
+        with suppress(PictureError, ShardError):  # damaged on the disk since: it is rendered again
+            return _described(path, beside if embed else None)
+    check_photographs(alignment)
+    photographs = read_photographs(alignment, parameters.size, parameters.variants)
+    if embed:
+        write_durably(beside, _embedding(alignment, photographs).tobytes())
+    _write(alignment, photographs, parameters, path)
+    return _described(path, beside if embed else None)
 
 
 def check_photographs(alignment: Alignment) -> None:
@@ -158,7 +161,8 @@ def _embedding(alignment: Alignment, photographs: Photographs) -> NDArray[np.flo
     return face_embedding(portrait, face).astype(np.float32)
 
 
-def _described(path: Path, embedding: NDArray[np.float32] | None) -> Piece:
+def _described(path: Path, beside: Path | None) -> Piece:
+    embedding = np.frombuffer(beside.read_bytes(), np.float32) if beside else None
     sample_bytes = []
     for _, members in iter_samples(path):
         sample_bytes.append(sum(len(tar_header(name, 0)) + _padded(len(content)) for name, content in members.items()))

@@ -90,6 +90,17 @@ def test_two_workers_and_an_unfinished_build_give_the_same_bytes(aligned: Path, 
     assert content(tmp_path / "one") == content(resumed)
 
 
+def test_a_piece_that_was_damaged_on_the_disk_is_rendered_again(aligned: Path, tmp_path: Path) -> None:
+    build_dataset(aligned, tmp_path / "one", SMALL, workers=1)
+    resumed = tmp_path / "resumed"
+    alignments, _ = load_alignments(aligned)
+    pieces = [render_piece(alignment, SMALL, resumed / PIECES).path for alignment in alignments]
+    pieces[0].write_bytes(pieces[0].read_bytes()[:5000])
+    pieces[1].write_bytes(b"")
+    build_dataset(aligned, resumed, SMALL, workers=1)
+    assert content(tmp_path / "one") == content(resumed)
+
+
 def test_the_same_command_again_does_nothing(aligned: Path, tmp_path: Path) -> None:
     bad = change(aligned, "S004-a-01", verdict="bad", reasons=("the two photographs do not match",))
     shards = tmp_path / "shards"
