@@ -1,6 +1,6 @@
 """Reading shards beside decoding the same pictures from memory, plain files, and the bare webdataset library; picture formats.
 
-    python benchmarks/reading.py [--only formats|readers] [--pairs N] [--rounds N] [--photographs FOLDER]
+    python benchmarks/reading.py [--only formats|readers] [--pictures FORMAT] [--pairs N] [--rounds N] [--photographs FOLDER]
 
 The rate of decoding from memory is what a reader can reach at most; a reader's share of it is given, each measured in the
 same rounds, alternating, with the files in the page cache. Workers are threads, or processes of a torch `DataLoader`, on both
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepflash.model.reader import ShardReader
 from deepflash.pictures import Picture, decode_rgb, read_rgb
-from deepflash.shards import ShardWriter, encode_sample, open_shards
+from deepflash.shards import PICTURE_FORMATS, ShardWriter, encode_sample, open_shards
 
 SIZE = 512
 BATCH = 8
@@ -40,6 +40,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["formats", "readers"])
+    parser.add_argument("--pictures", choices=list(PICTURE_FORMATS), help="Read shards of that format only.")
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photographs", type=Path, help="Folder of JPEG portraits. Default: scikit-image's astronaut.")
@@ -51,7 +52,8 @@ def main() -> None:
         measure_formats(sources)
     if options.only in {None, "readers"}:
         with tempfile.TemporaryDirectory() as folder:
-            measure_readers(sources, Path(folder), options.pairs, options.rounds)
+            for pictures in [options.pictures] if options.pictures else PICTURE_FORMATS:
+                measure_readers(sources, Path(folder) / pictures, pictures, options.pairs, options.rounds)
 
 
 def photographs(folder: Path | None) -> list[Picture]:
@@ -149,29 +151,24 @@ def _decode_with_pillow(content: bytes) -> Picture:
         return np.asarray(image)
 
 
-def measure_readers(sources: list[Picture], folder: Path, count: int, rounds: int) -> None:
-    """Read a data set of each format in every way, alternating; print the best round's rate and its share."""
-    for pictures in ("png", "webp", "jpeg"):
-        shards = folder / pictures
-        _write(shards, pairs(sources, count), pictures)
-        memory = _in_memory(shards)
-        files = _as_files(shards, folder / f"{pictures}-files")
-        readers = _readers(shards, memory, files)
-        best: dict[str, tuple[float, float]] = {}
-        for _ in range(rounds):
-            for name, read in readers.items():
-                cpu_s, began_s = _cpu_s(), time.perf_counter()
-                seen = sum(len(batch) for batch in read())
-                rate, cpu_ms = seen / (time.perf_counter() - began_s), 1000 * (_cpu_s() - cpu_s) / seen
-                if seen != count:
-                    raise SystemExit(f"{name} read {seen} pairs of {count}")
-                kept = best.get(name, (0.0, float("inf")))
-                best[name] = (max(kept[0], rate), min(kept[1], cpu_ms))
-        print(f"{pictures}, {count} pairs of {SIZE} px in batches of {BATCH}, warm: pairs/s, CPU ms/pair, shares of memory's")
-        for name, (rate, cpu_ms) in best.items():
-            base = best[f"memory,{name.partition(',')[2]}"]
-            shares = f"{rate / base[0]:6.1%} of the rate, {base[1] / cpu_ms:6.1%} by CPU time"
-            print(f"  {name:24} {rate:7.1f} {cpu_ms:7.2f}  {shares}")
+def measure_readers(sources: list[Picture], folder: Path, pictures: str, count: int, rounds: int) -> None:
+    """Read a data set in every way, alternating; print the best round's rate and its share."""
+    _write(folder / "shards", pairs(sources, count), pictures)
+    readers = _readers(folder / "shards", _in_memory(folder / "shards"), _as_files(folder / "shards", folder / "files"))
+    best: dict[str, tuple[float, float]] = {}
+    for _ in range(rounds):
+        for name, read in readers.items():
+            cpu_s, began_s = _cpu_s(), time.perf_counter()
+            seen = sum(len(batch) for batch in read())
+            rate, cpu_ms = seen / (time.perf_counter() - began_s), 1000 * (_cpu_s() - cpu_s) / seen
+            if seen != count:
+                raise SystemExit(f"{name} read {seen} pairs of {count}")
+            kept = best.get(name, (0.0, float("inf")))
+            best[name] = (max(kept[0], rate), min(kept[1], cpu_ms))
+    print(f"{pictures}, {count} pairs of {SIZE} px in batches of {BATCH}, warm: pairs/s, CPU ms/pair, shares of memory's")
+    for name, (rate, cpu_ms) in best.items():
+        base = best[f"memory,{name.partition(',')[2]}"]
+        print(f"  {name:24} {rate:7.1f} {cpu_ms:7.2f}  {rate / base[0]:6.1%} of the rate, {base[1] / cpu_ms:6.1%} by CPU time")
 
 
 def _readers(shards: Path, memory: list[Encoded], files: list[tuple[Path, Path]]) -> dict[str, Callable[[], Iterable[Any]]]:
