@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 THRESHOLD = 0.45
 """Two ids whose faces are nearer than this are suspected to be one person.
 
-Measured (benchmarks/leakage.py): of 84,255 pairs of different people in 411 portraits none is nearer (the nearest 0.459),
-of 10 people photographed by flash and by studio lamps 8 are; photographs in the same light are nearer still."""
+Measured (benchmarks/dataset.py --only leakage): of 84,255 pairs of different people in 411 portraits none is nearer (the
+nearest 0.470); of 10 people photographed once by flash and once by studio lamps, which is harder than a data set's two
+studio photographs, 7 are."""
 
 FACES_PER_SUBJECT = 2
 """How many pairs of a subject are looked at; their mean is compared."""
