@@ -4,6 +4,7 @@ The order write, fsync, rename, fsync of the folder leaves, at a kill or power c
 either the whole new file or none under its final name.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -122,6 +123,21 @@ def sweep_temporaries(root: Path) -> int:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[bool]:
+    """Hold the lock of a folder, which the death of its holder releases; yield whether it was to be had."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    except BlockingIOError:
+        mine = False
+    try:
+        yield mine
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
