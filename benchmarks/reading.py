@@ -9,7 +9,7 @@ sides of the comparison. CPU ms are user and system time of this process and its
 
 import argparse
 import io
-import os
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -270,8 +270,8 @@ def _as_files(shards: Path, folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":
