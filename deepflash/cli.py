@@ -658,28 +658,251 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
         click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))
 
 
+def _proportions(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(share) for share in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not three numbers, such as 0.8,0.1,0.1") from None
+    return train, val, test
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in value.split(","))))
+
+
+@cli.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("raw", type=_FOLDER)
+@click.option(
+    "--pattern", help="How the files below SOURCE are named, such as '{subject}/{pose}_{light}.jpg'; * stands for anything."
+)
+@click.option("--layout", type=click.Choice(["deepflash", "faid", "ebb", "dped"]), help="SOURCE is this published data set.")
+@click.option("--flash-word", multiple=True, help="With --pattern: what {light} is for the flash photograph. Default: flash.")
+@click.option(
+    "--studio-word",
+    multiple=True,
+    help="With --pattern: what {light} is for the studio photograph. Default: studio, noflash, no-flash, no_flash, ambient.",
+)
+@click.option("--root", type=_FOLDER, help="With a list: the folder its paths are relative to. Default: the list's own.")
+@click.option(
+    "--copy/--reference",
+    "copy",
+    default=True,
+    show_default=True,
+    help="Copy the photographs into RAW, or leave them where they are and note where that is.",
+)
+@click.option(
+    "--subjects",
+    type=click.Choice(["number", "keep"]),
+    help="Number the persons (S001, ...), or keep the source's words as ids. Default: keep with --layout, else number.",
+)
+@click.option("--names", type=_FILE, help="Private list of who has which number. Default: RAW-subjects.json beside RAW.")
+@click.option("--dry-run", is_flag=True, help="Examine everything, say what would be done, write nothing.")
+@workers_option
+@json_option
+def import_command(
+    source: Path,
+    raw: Path,
+    pattern: str | None,
+    layout: str | None,
+    flash_word: tuple[str, ...],
+    studio_word: tuple[str, ...],
+    root: Path | None,
+    copy: bool,
+    subjects: str | None,
+    names: Path | None,
+    dry_run: bool,
+    workers: int | None,
+    json: bool,
+) -> ExitCode:
+    """Bring pairs from elsewhere into the tree RAW.
+
+    SOURCE is a folder, with --pattern or --layout, or a list of pairs: a .csv or .parquet file with the columns flash, studio,
+    subject, and perhaps session, take, pose, consent. Nothing in SOURCE is changed; what RAW has already is skipped.
+    """
+    from deepflash.dataset.importing import import_pairs
+    from deepflash.dataset.sources import printable
+    from deepflash.progress import shown
+
+    found = _source(source, pattern, layout, {"flash": flash_word, "studio": studio_word}, root)
+    with shown("import") as report:
+        result = import_pairs(
+            found,
+            raw,
+            by_reference=not copy,
+            subjects="keep" if subjects == "keep" or (subjects is None and layout) else "number",
+            names=names,
+            dry_run=dry_run,
+            workers=workers,
+            report=report,
+        )
+    for entry in result.account.set_aside:
+        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    if json:
+        click.echo(dumps({**result.as_dict(), "dry_run": dry_run}))
+        return result.account.exit_code
+    for take in result.takes if dry_run else ():
+        click.echo(f"{take['item']} -> {printable(take['folder'])}")
+    click.echo(f"{'dry run, nothing was written: ' if dry_run else ''}{result.account.sentence()}")
+    return result.account.exit_code
+
+
+def _source(source: Path, pattern: str | None, layout: str | None, words: dict[str, tuple[str, ...]], root: Path | None) -> Any:
+    """Return the pairs of a source, or say which options go together."""
+    from deepflash.dataset.layouts import find_layout
+    from deepflash.dataset.lists import SUFFIXES, read_list
+    from deepflash.dataset.patterns import WORDS, sorter_of
+    from deepflash.dataset.sources import find_pairs_by
+
+    is_list = source.suffix.lower() in SUFFIXES and not source.is_dir()
+    if sum((is_list, pattern is not None, layout is not None)) != 1:
+        raise click.UsageError("Give a list (.csv, .tsv, .parquet), or a folder with either --pattern or --layout.")
+    if any(words.values()) and pattern is None:
+        raise click.UsageError("--flash-word and --studio-word go with --pattern.")
+    if root is not None and not is_list:
+        raise click.UsageError("--root goes with a list.")
+    if is_list:
+        return read_list(source, root)
+    if layout is not None:
+        return find_layout(source, layout)
+    chosen = {light: words[light] or WORDS[light] for light in words}
+    return find_pairs_by(sorter_of(str(pattern), chosen), source, "pattern", f"as {pattern}")
+
+
 @cli.command("build-dataset")
 @click.argument("aligned", type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
 @click.option(
     "--size", type=click.IntRange(32, 4096), default=512, show_default=True, help="Side of the square samples, pixels."
 )
+@click.option("--variants", type=_FILE, help="TOML file that declares the variants. Default: the paper's twenty.")
+@click.option(
+    "--proportions",
+    callback=_proportions,
+    default="0.8,0.1,0.1",
+    show_default=True,
+    help="Shares of train, validation and test.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the split by subject.")
+@click.option("--split", "split_file", type=_FILE, help="Fixed lists: a TOML file, or the dataset.json of an earlier data set.")
+@click.option(
+    "--balance", is_flag=True, help="Place who is on no fixed list so that the shares of pairs and of poses come out even."
+)
+@click.option(
+    "--verdicts", callback=_words, default="good,check", show_default=True, help="Verdicts of the alignment that are accepted."
+)
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), help="Least confidence of the alignment, as --at-least confidence=VALUE."
+)
+@click.option(
+    "--at-most",
+    callback=_words,
+    default="",
+    metavar="NAME=VALUE,...",
+    help="Limits of numbers in the alignments' quality, such as tile_residual=0.0075.",
+)
+@click.option("--at-least", callback=_words, default="", metavar="NAME=VALUE,...", help="The same, from below.")
+@click.option("--allow", type=_FILE, help="Text file of pair ids, one a line, that enter whatever their verdict and numbers.")
+@click.option("--leave-out", type=_FILE, help="Text file of pair ids that do not enter.")
+@click.option(
+    "--format",
+    "pictures",
+    type=click.Choice(["png", "webp", "jpeg"]),
+    default="png",
+    show_default=True,
+    help="How pictures are stored: png and webp are lossless.",
+)
+@click.option("--no-leakage-check", is_flag=True, help="Do not compare faces to find one person under two ids.")
 @workers_option
 @json_option
-def build_dataset_command(aligned: Path, shards: Path, size: int, seed: int, workers: int | None, json: bool) -> ExitCode:
-    """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars."""
+def build_dataset_command(
+    aligned: Path,
+    shards: Path,
+    size: int,
+    variants: Path | None,
+    proportions: tuple[float, float, float],
+    seed: int,
+    split_file: Path | None,
+    balance: bool,
+    verdicts: tuple[str, ...],
+    min_confidence: float | None,
+    at_most: tuple[str, ...],
+    at_least: tuple[str, ...],
+    allow: Path | None,
+    leave_out: Path | None,
+    pictures: str,
+    no_leakage_check: bool,
+    workers: int | None,
+    json: bool,
+) -> ExitCode:
+    """Build SHARDS from ALIGNED: split by subject, twenty variants of each pair, WebDataset tars.
+
+    Pairs that alignment judged bad are left out, each with its reason. Finished work is recognised by content and skipped.
+    """
     from deepflash.batch import usable_cores
     from deepflash.dataset.build import build_dataset
+    from deepflash.dataset.gate import Gate, read_limits, read_pair_ids
+    from deepflash.dataset.parameters import Parameters
+    from deepflash.dataset.split import read_split
+    from deepflash.dataset.variant_set import load_variants, paper_variants
     from deepflash.progress import shown
     from deepflash.shards import read_manifest
 
+    confidence = {} if min_confidence is None else {"confidence": min_confidence}
+    gate = Gate(
+        verdicts=verdicts,
+        at_most=read_limits(at_most),
+        at_least=read_limits(at_least) | confidence,
+        allow=read_pair_ids(allow) if allow else (),
+        leave_out=read_pair_ids(leave_out) if leave_out else (),
+    )
+    parameters = Parameters(
+        size=size,
+        proportions=proportions,
+        seed=seed,
+        balance=balance,
+        fixed=read_split(split_file) if split_file else {},
+        variants=load_variants(variants) if variants else paper_variants(),
+        gate=gate,
+        pictures=pictures,
+        leakage_check=not no_leakage_check,
+    )
     with shown("build") as report:
-        account = build_dataset(aligned, shards, size=size, seed=seed, workers=workers or usable_cores(), report=report)
+        account = build_dataset(aligned, shards, parameters, workers=workers or usable_cores(), report=report)
     if account.done + account.skipped:
         for note in read_manifest(shards)["notes"]:
             click.echo(f"note: {note}", err=True)
     return _print_account(account, json)
+
+
+@cli.command("verify")
+@click.argument("tree", type=_FOLDER)
+@click.option("--full", is_flag=True, help="Read every byte: checksums, and every picture decoded.")
+@workers_option
+@json_option
+def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> ExitCode:
+    """Check that TREE (raw, aligned or shards) is complete and valid: nothing missing, nothing else, nothing altered.
+
+    Without --full: names, sizes and lists, in seconds. Every fault is named, one to a line. Exit code 3: there are faults;
+    1: nothing is sound, or TREE is none of the three.
+    """
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.verify import verify
+    from deepflash.progress import shown
+
+    with shown("verify") as report:
+        outcome = verify(tree, full=full, workers=workers or usable_cores(), report=report)
+    for note in outcome.notes:
+        click.echo(f"note: {note}", err=True)
+    if json:
+        click.echo(dumps(outcome.as_dict()))
+        return outcome.exit_code
+    for fault in outcome.faults:
+        click.echo(f"fault: {fault}")
+    click.echo(outcome.sentence())
+    return outcome.exit_code
 
 
 @cli.command("train")

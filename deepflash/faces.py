@@ -13,6 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from deepflash.errors import FaceError
 from deepflash.pairs import Face
@@ -71,6 +72,38 @@ def subject_face(faces: list[Face], width: int, height: int) -> Face | None:
         return float((right - left) * (bottom - top) * np.exp(-(from_centre**2)))
 
     return max(faces, key=weight, default=None)
+
+
+def face_embedding(picture: Picture, face: Face) -> NDArray[np.float64]:
+    """Describe a face by 128 numbers that are near to each other for photographs of one person.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB `uint8`.
+    face
+        Where the face is, in pixels of `picture`; best 100 to 200 px wide.
+
+    Returns
+    -------
+    (128,) float64
+        The Euclidean distance of two is about 0.3 to 0.5 for one person, 0.6 to 1.0 for two.
+
+    Raises
+    ------
+    FaceError
+        if `face_recognition` cannot be used on this machine.
+    """
+    left, top, right, bottom = (round(edge) for edge in face.box)
+    encodings = _face_recognition().face_encodings(
+        np.ascontiguousarray(picture), known_face_locations=[(top, right, bottom, left)], model="small"
+    )
+    return np.asarray(encodings[0], dtype=np.float64)
+
+
+def require_faces() -> None:
+    """Raise the `FaceError` that any use of `face_recognition` would raise on this machine, if it would."""
+    _face_recognition()
 
 
 def _full_size(

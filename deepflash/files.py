@@ -4,23 +4,30 @@ The order write, fsync, rename, fsync of the folder leaves, at a kill or power c
 either the whole new file or none under its final name.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 TEMPORARY_PREFIX = ".tmp-"
+SEAL = "seal"
+"""The first key of a sealed JSON file: the SHA-256 of all that follows its line."""
+
+_SEALED = re.compile(rb'\{\n  "seal": "([0-9a-f]{64})",\n(.*)', re.DOTALL)
+_UNSEALED = b'{\n  "format":'
 
 
 @contextmanager
-def durable_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears at `path`, whole and on the disk, when the block ends.
+def durable_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears at `path`, whole, on the disk and with these permissions, when the block ends.
 
     If the block raises, nothing appears and what stood at `path` before is untouched.
     """
@@ -32,7 +39,7 @@ def durable_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from colleagues
+        temporary.chmod(mode)  # mkstemp's 0600 would hide results from colleagues
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -40,15 +47,34 @@ def durable_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def write_durably(path: Path, content: bytes | str) -> None:
+def write_durably(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     """Write a whole file so that a kill or power cut leaves the old content or the new, never a part."""
-    with durable_file(path) as file:
+    with durable_file(path, mode=mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
     """Write `value` as indented JSON, durably. NaN and infinity are refused: they are not JSON."""
-    write_durably(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_durably(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", mode=mode)
+
+
+def write_sealed_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as `write_json` does, under a first line `"seal": SHA-256 of all that follows that line`.
+
+    So a bit that flips in a number is noticed (`seal_of`), although the file is still JSON. `sed 1,2d FILE | sha256sum`
+    gives the same digits. Whoever reads the file drops the key `seal`.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    rest = text.removeprefix("{\n").encode()
+    write_durably(path, b'{\n  "%s": "%s",\n' % (SEAL.encode(), hashlib.sha256(rest).hexdigest().encode()) + rest)
+
+
+def seal_of(content: bytes) -> Literal["whole", "broken", "none"]:
+    """Tell whether a JSON file is what `write_sealed_json` wrote, is altered, or comes from before there were seals."""
+    sealed = _SEALED.fullmatch(content)
+    if sealed is None:
+        return "none" if content.startswith(_UNSEALED) else "broken"
+    return "whole" if hashlib.sha256(sealed[2]).hexdigest().encode() == sealed[1] else "broken"
 
 
 @contextmanager
@@ -97,6 +123,21 @@ def sweep_temporaries(root: Path) -> int:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[bool]:
+    """Hold the lock of a folder, which the death of its holder releases; yield whether it was to be had."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    except BlockingIOError:
+        mine = False
+    try:
+        yield mine
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 Three layouts are known:
 
-- `raw/<subject>/<session>/<take>/{studio.jpg,flash.jpg,pair.json}`, written by `capture`;
+- `raw/<subject>/<session>/<take>/{studio.jpg,flash.jpg,pair.json}`, written by `capture` and `import`; imported
+  photographs keep their format (`studio.png`), or stay where they are and `pair.json` says where;
 - a folder of `NN_flash.EXT` and `NN_studio.EXT`, anybody's pairs by file name;
 - `aligned/<pair-id>.json`, written by `align`, read by `dataset`.
 
@@ -16,22 +17,26 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from deepflash.accounts import SetAside
 from deepflash.errors import PairError
-from deepflash.files import durable_folder, sha256_of, write_json
+from deepflash.files import SEAL, durable_folder, sha256_of, write_sealed_json
 
 PAIR_FORMAT = 1
+FOREIGN_FORMAT = 2
+"""Of a `pair.json` whose photographs have names of their own or lie elsewhere, which older programs would not find."""
+
 ALIGNMENT_FORMAT = 1
 SIDECAR = "pair.json"
 VERDICTS = ("good", "check", "bad")
 
 _SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\.[A-Za-z0-9]{1,8}")
+_STORED_NAME = re.compile(r"(flash|studio)\.(jpg|png|webp|tif)")
 _PICTURE_NAME = re.compile(r"(?P<id>.*)_(?P<light>flash|studio)\.(jpe?g|png|webp|tiff?)", re.IGNORECASE | re.DOTALL)
 _EXAMPLES = {"subject": "S001", "pose": "frontal"}
 _LEAST_AREA = 1e-6  # a transform that shrinks or enlarges areas more than this is no registration
@@ -62,6 +67,15 @@ class Pair:
     take: str = ""
     pose: str = ""
     record: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Original:
+    """A photograph from elsewhere, as it was examined: where it lies, its SHA-256, and the suffix of its real format."""
+
+    path: Path
+    sha256: str
+    suffix: str = ".jpg"
 
 
 @dataclass(frozen=True)
@@ -168,15 +182,70 @@ def commit_pair(
     PairError
         if the take exists already.
     """
+
+    def fill(draft: Path) -> dict[str, Any]:
+        files = {name: _copied(source, draft / f"{name}.jpg") for name, source in (("flash", flash), ("studio", studio))}
+        others = {name: _copied(source, draft / check_file_name(name)) for name, source in (beside or {}).items()}
+        content = {"format": PAIR_FORMAT, **record, "files": files}
+        return content | {"beside": others} if others else content
+
+    return _commit(folder, fill)
+
+
+def commit_originals(
+    folder: Path, flash: Original, studio: Original, record: dict[str, Any], *, by_reference: bool = False
+) -> Pair:
+    """Store a take whose photographs come from elsewhere; it appears whole or not at all, as with `commit_pair`.
+
+    Parameters
+    ----------
+    folder, record
+        As in `commit_pair`.
+    flash, studio
+        The photographs; they are left where they are, and keep their format.
+    by_reference
+        Copy no photograph: `pair.json` says where they lie and holds their checksums.
+
+    Raises
+    ------
+    PairError
+        if the take exists already, or a photograph is no longer what was examined.
+    """
+
+    def fill(draft: Path) -> dict[str, Any]:
+        enter = _referred if by_reference else _kept
+        files = {
+            name: enter(original, draft / f"{name}{original.suffix}")
+            for name, original in (("flash", flash), ("studio", studio))
+        }
+        return {"format": FOREIGN_FORMAT, **record, "files": files}
+
+    return _commit(folder, fill)
+
+
+def _commit(folder: Path, fill: Callable[[Path], dict[str, Any]]) -> Pair:
     try:
         with durable_folder(folder) as draft:
-            files = {name: _copied(source, draft / f"{name}.jpg") for name, source in (("flash", flash), ("studio", studio))}
-            others = {name: _copied(source, draft / check_file_name(name)) for name, source in (beside or {}).items()}
-            content = {"format": PAIR_FORMAT, **record, "files": files}
-            write_json(draft / SIDECAR, content | {"beside": others} if others else content)
+            write_sealed_json(draft / SIDECAR, fill(draft))
     except FileExistsError as error:
         raise PairError(f"{folder} exists already; a take is never overwritten, take a new one") from error
     return read_pair(folder)
+
+
+def _kept(original: Original, copy: Path) -> dict[str, Any]:
+    facts = _copied(original.path, copy)
+    if facts["sha256"] != original.sha256:
+        raise PairError(f"{original.path} changed while it was imported; import it again when nothing writes to it")
+    return {"name": copy.name, **facts}
+
+
+def _referred(original: Original, _copy: Path) -> dict[str, Any]:
+    path = original.path.absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PairError(f"the name of {path} is not UTF-8 and cannot stand in {SIDECAR}; rename it, or import a copy") from None
+    return {"path": str(path), "sha256": original.sha256, "size_bytes": path.stat().st_size}
 
 
 def check_file_name(name: str) -> str:
@@ -215,19 +284,26 @@ def read_pair(folder: Path) -> Pair:
     PairError
         if the sidecar or a photograph is missing, damaged or of an unknown format version.
     """
-    record = _read_json(folder / SIDECAR, PAIR_FORMAT)
+    record = _read_json(folder / SIDECAR, PAIR_FORMAT, FOREIGN_FORMAT)
     try:
         subject, session, take, pose = (str(record[key]) for key in ("subject", "session", "take", "pose"))
-        for name in ("flash", "studio"):
-            size_bytes, stored_bytes = _size_of(folder / f"{name}.jpg"), record["files"][name]["size_bytes"]
-            if size_bytes != stored_bytes:
-                raise PairError(
-                    f"{folder / name}.jpg has {size_bytes} bytes, {SIDECAR} says {stored_bytes}; restore it from a copy"
-                )
+        flash, studio = (_photograph(folder, name, record["files"][name]) for name in ("flash", "studio"))
     except (KeyError, TypeError, AttributeError) as error:
         raise PairError(f"{folder / SIDECAR} lacks {error}; restore it from a copy") from error
     pair_id = f"{check_id(subject)}-{check_id(session, 'session')}-{check_id(take, 'take')}"
-    return Pair(pair_id, subject, folder / "flash.jpg", folder / "studio.jpg", session, take, pose, record)
+    return Pair(pair_id, subject, flash, studio, session, take, pose, record)
+
+
+def _photograph(folder: Path, light: str, facts: dict[str, Any]) -> Path:
+    """Return where a photograph of a take lies, if it is as long as its sidecar says."""
+    name = facts.get("path") or facts.get("name", f"{light}.jpg")
+    if not (_STORED_NAME.fullmatch(name) or ("path" in facts and Path(name).is_absolute())):
+        raise PairError(f"{folder / SIDECAR} names {name} as its {light} photograph, which cannot be; restore it from a copy")
+    path = folder / str(name)
+    size_bytes, stored_bytes = _size_of(path), facts["size_bytes"]
+    if size_bytes != stored_bytes:
+        raise PairError(f"{path} has {size_bytes} bytes, {SIDECAR} says {stored_bytes}; restore it from a copy")
+    return path
 
 
 def find_pairs(root: Path) -> tuple[list[Pair], list[SetAside]]:
@@ -273,7 +349,7 @@ def save_alignment(folder: Path, alignment: Alignment) -> Path:
     content = asdict(alignment)
     for name in ("flash", "studio"):
         content[name] = os.path.relpath(content[name], folder)
-    write_json(path, {"format": ALIGNMENT_FORMAT, **content})
+    write_sealed_json(path, {"format": ALIGNMENT_FORMAT, **content})
     return path
 
 
@@ -381,7 +457,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
 
 
-def _read_json(path: Path, version: int) -> dict[str, Any]:
+def _read_json(path: Path, *versions: int) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -389,8 +465,10 @@ def _read_json(path: Path, version: int) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise PairError(f"{path} is damaged ({error}); restore it from a copy") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != version:
-        raise PairError(f"{path} has format {found}, this program reads {version}; update deepflash")
+    if found not in versions:
+        known = " and ".join(map(str, versions))
+        raise PairError(f"{path} has format {found}, this program reads {known}; update deepflash")
+    content.pop(SEAL, None)  # what it is good for, `verify` sees to
     return content  # type: ignore[no-any-return]
 
 

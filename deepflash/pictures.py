@@ -5,6 +5,8 @@ Arrays are (H, W, 3) RGB `uint8`, upright: the EXIF orientation has been applied
 Coordinates are (x, y) at pixel centres, (0, 0) being the centre of the top-left pixel.
 """
 
+import io
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from deepflash.errors import PictureError
 
@@ -50,7 +52,7 @@ def read_header(path: Path) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, which MAX_PIXELS decides, and of damaged EXIF, which does not matter
             with Image.open(path) as image:
-                width, height = image.size
+                width, height = _stored_size(image)
                 orientation = _orientation(image)
                 kind = image.format or "unknown"
     except FileNotFoundError:
@@ -82,6 +84,8 @@ def read_rgb(path: Path, *, reduce: int = 1) -> Picture:
     PictureError
         if the file is missing, truncated, too large or not a picture.
     """
+    if _must_be_whole(path, reduce):
+        return _shrunk(read_rgb(path), reduce)
     flags = {
         1: cv2.IMREAD_COLOR_RGB,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -94,6 +98,8 @@ def read_rgb(path: Path, *, reduce: int = 1) -> Picture:
 
 def read_gray(path: Path, *, reduce: int = 1) -> Picture:
     """Decode a picture, upright, as (H, W) grey `uint8`; parameters and errors as `read_rgb`."""
+    if _must_be_whole(path, reduce):
+        return _shrunk(read_gray(path), reduce)
     flags = {
         1: cv2.IMREAD_GRAYSCALE,
         2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -103,7 +109,18 @@ def read_gray(path: Path, *, reduce: int = 1) -> Picture:
     return _decode(path, flags[reduce])
 
 
-def decode_rgb(encoded: bytes, name: str) -> Picture:
+def read_deep_rgb(path: Path) -> NDArray[np.uint8 | np.uint16]:
+    """Decode a picture at the depth it has, upright, as (H, W, 3) RGB `uint8` or `uint16`; errors as `read_rgb`.
+
+    Nothing is said of the meaning of the values: 16-bit files are often linear, 8-bit ones hardly ever.
+    """
+    decoded = _decode_any(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+    if decoded.dtype not in (np.uint8, np.uint16):
+        raise PictureError(f"{path} has {decoded.dtype} values; convert it to 8 or 16 bits")
+    return decoded
+
+
+def decode_rgb(encoded: bytes | memoryview, name: str) -> Picture:
     """Decode an encoded picture held in memory; `name` stands in the error's sentence."""
     decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
     if decoded is None:
@@ -111,14 +128,59 @@ def decode_rgb(encoded: bytes, name: str) -> Picture:
     return np.asarray(decoded, dtype=np.uint8)
 
 
-def encode(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
-    """Encode an RGB or grey `uint8` picture as `.png` (lossless, level 1) or `.jpg` (`quality` 1 to 100)."""
-    options = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality]}
+def encode(picture: Picture, suffix: str, *, quality: int = 95, full_chroma: bool = False) -> bytes:
+    """Encode an RGB or grey `uint8` picture.
+
+    Parameters
+    ----------
+    suffix
+        `.png` or `.webp`, both lossless, or `.jpg`. Their settings were chosen by measurement: docs/results.md.
+    quality
+        Of a JPEG, 1 to 100.
+    full_chroma
+        Whether a JPEG keeps colour at full resolution (4:4:4) and not at half of it (4:2:0).
+    """
+    if suffix == ".webp":
+        return _encode_webp(picture)
+    chroma = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if full_chroma else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    options = {
+        ".png": [
+            *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+            *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+            *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        ],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, chroma],
+    }
     stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     ok, encoded = cv2.imencode(suffix, stored, options[suffix])
     if not ok:
         raise PictureError(f"a picture of shape {picture.shape} could not be encoded as {suffix}")
     return bytes(encoded.tobytes())
+
+
+def _encode_webp(picture: Picture) -> bytes:
+    """Use Pillow, because OpenCV always takes libwebp's slowest method: twelve times slower, and 10 % smaller."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "WEBP", lossless=True, method=0, quality=0, exact=True)
+    return file.getvalue()
+
+
+def _must_be_whole(path: Path, reduce: int) -> bool:
+    """Tell whether a picture must be decoded whole: OpenCV 5.0 leaves a TIFF lying that it decodes at a fraction."""
+    return reduce > 1 and read_header(path).format == "TIFF"
+
+
+def _shrunk(picture: Picture, reduce: int) -> Picture:
+    height, width = picture.shape[:2]
+    size = (math.ceil(width / reduce), math.ceil(height / reduce))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) before orientation; of a TIFF, Pillow tells those after it since version 11."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:
@@ -128,9 +190,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _decode(path: Path, flags: int) -> Picture:
+    return np.asarray(_decode_any(path, flags), dtype=np.uint8)
+
+
+def _decode_any(path: Path, flags: int) -> NDArray[Any]:
     read_header(path)
     encoded = np.frombuffer(path.read_bytes(), np.uint8)
     decoded: Any = cv2.imdecode(encoded, flags)  # unlike imread, which fills the missing part of a JPEG with grey
     if decoded is None:
         raise PictureError(f"{path} is truncated or damaged; photograph or copy it again")
-    return np.asarray(decoded, dtype=np.uint8)
+    return np.asarray(decoded)

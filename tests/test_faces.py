@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib import get_data_path
 from skimage import data
 
 from deepflash.errors import FaceError
-from deepflash.faces import _face_recognition, find_faces, subject_face
+from deepflash.faces import _face_recognition, face_embedding, find_faces, subject_face
 from deepflash.pairs import Face
-from deepflash.pictures import Picture
+from deepflash.pictures import Picture, read_rgb
 
 # The astronaut's face as a person sees it in the 512 x 512 picture: eyes and nose within a few pixels
 EYES = {"left": (202.0, 98.0), "right": (244.0, 98.0)}
@@ -97,3 +98,13 @@ def test_without_face_recognition_it_says_so(tmp_path: Path) -> None:
         )
         printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
         assert printed.strip() == "face_recognition is not installed; see README, 'Installation'"
+
+
+def test_embeddings_of_one_face_are_near_and_those_of_two_people_far(astronaut: Picture) -> None:
+    """The astronaut again, darker and smaller, against Grace Hopper."""
+    hopper = read_rgb(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg")
+    darker = np.asarray(cv2.resize(astronaut, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA) * 0.7, dtype=np.uint8)
+    first, again, other = (face_embedding(p, find_faces(p)[0]) for p in (astronaut, darker, hopper))
+    assert first.shape == (128,)
+    assert np.linalg.norm(first - again) < 0.35
+    assert np.linalg.norm(first - other) > 0.6

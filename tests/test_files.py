@@ -17,13 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepflash.files import (
+    SEAL,
     TEMPORARY_PREFIX,
     durable_file,
     durable_folder,
+    seal_of,
     sha256_of,
     sweep_temporaries,
     write_durably,
     write_json,
+    write_sealed_json,
 )
 
 
@@ -190,3 +193,29 @@ def test_a_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     write_durably(tmp_path / "b", b"x" * 3_000_000)
     assert sha256_of(tmp_path / "b") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_a_seal_notices_every_flipped_bit_and_every_edit(tmp_path: Path) -> None:
+    path = tmp_path / "sealed.json"
+    value = {"format": 1, "transform": [[1.25, -0.5]], "name": "é", "empty": []}
+    write_sealed_json(path, value)
+    content = path.read_bytes()
+    assert seal_of(content) == "whole"
+    assert {name: found for name, found in json.loads(content).items() if name != SEAL} == value
+    for bit in range(8 * len(content)):
+        altered = bytearray(content)
+        altered[bit // 8] ^= 1 << bit % 8
+        assert seal_of(bytes(altered)) == "broken", bit
+    assert {seal_of(content[:length]) for length in range(len(content))} == {"broken"}
+
+
+def test_the_seal_is_what_a_shell_computes(tmp_path: Path) -> None:
+    path = tmp_path / "sealed.json"
+    write_sealed_json(path, {"format": 1})
+    summed = subprocess.run(f"sed 1,2d {path} | sha256sum", shell=True, capture_output=True, text=True, check=True).stdout
+    assert summed.split()[0] == json.loads(path.read_text())[SEAL]
+
+
+def test_json_from_before_there_were_seals_has_none(tmp_path: Path) -> None:
+    write_json(tmp_path / "old.json", {"format": 1, "size": 2})
+    assert seal_of((tmp_path / "old.json").read_bytes()) == "none"

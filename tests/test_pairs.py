@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from deepflash.errors import PairError
 from deepflash.files import sha256_of
 from deepflash.pairs import (
     Alignment,
     Face,
+    Original,
     Pair,
     alignment_path,
     check_id,
+    commit_originals,
     commit_pair,
     find_pairs,
     load_alignment,
@@ -129,8 +132,8 @@ def test_pairs_of_the_raw_layout_are_found_in_order_and_temporaries_are_not(
 SIDECAR_DAMAGE = {
     "cut short": (lambda text: text[: len(text) // 2], "pair.json is damaged"),
     "empty": (lambda text: "", "pair.json is damaged"),
-    "not an object": (lambda text: "[1]", "has format None, this program reads 1; update deepflash"),
-    "a later version": (lambda text: text.replace('"format": 1', '"format": 2'), "has format 2, this program reads 1"),
+    "not an object": (lambda text: "[1]", "has format None, this program reads 1 and 2; update deepflash"),
+    "a later version": (lambda text: text.replace('"format": 1', '"format": 9'), "has format 9, this program reads 1 and 2"),
     "no subject": (lambda text: text.replace('"subject"', '"object"'), "pair.json lacks 'subject'"),
     "no checksums": (lambda text: text.replace('"studio"', '"lamp"'), "pair.json lacks 'studio'"),
     "a path as subject": (lambda text: text.replace('"S001"', '"../S001"'), "'../S001' is not a subject id"),
@@ -340,3 +343,60 @@ def test_a_name_that_leads_elsewhere_or_is_taken_may_not_stand_beside_a_pair(
     with pytest.raises(PairError, match="cannot stand beside a pair; use a name such as"):
         commit_pair(folder, *photographs, RECORD, beside={name: photographs[0]})
     assert not folder.exists()
+
+
+@pytest.fixture
+def originals(tmp_path: Path) -> dict[str, Original]:
+    """A flash photograph in PNG and a studio photograph in WebP, somewhere else."""
+    made = {}
+    for light, suffix, level in (("flash", ".png", 80), ("studio", ".webp", 160)):
+        path = tmp_path / "elsewhere" / f"{level}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((20, 30, 3), level, np.uint8)).save(path)
+        made[light] = Original(path, sha256_of(path), suffix)
+    return made
+
+
+def test_originals_keep_their_format_in_the_raw_tree(tmp_path: Path, originals: dict[str, Original]) -> None:
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+    pair = commit_originals(folder, record=RECORD, **originals)
+    assert (pair.flash, pair.studio) == (folder / "flash.png", folder / "studio.webp")
+    assert pair.flash.read_bytes() == originals["flash"].path.read_bytes()
+    assert find_pairs(tmp_path / "raw") == ([pair], [])
+    pair.studio.unlink()
+    with pytest.raises(PairError, match=r"studio.webp is missing; restore it"):
+        read_pair(folder)
+
+
+def test_originals_by_reference_stay_where_they_are(tmp_path: Path, originals: dict[str, Original]) -> None:
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+    pair = commit_originals(folder, record=RECORD, by_reference=True, **originals)
+    assert [path.name for path in folder.iterdir()] == ["pair.json"]
+    assert (pair.flash, pair.studio) == (originals["flash"].path, originals["studio"].path)
+    assert find_pairs(tmp_path / "raw") == ([pair], [])
+    pair.flash.write_bytes(b"shorter")
+    with pytest.raises(PairError, match=r"elsewhere.80.png has 7 bytes, pair.json says \d+; restore it"):
+        read_pair(folder)
+
+
+def test_an_original_that_changed_since_it_was_examined_is_not_stored(tmp_path: Path, originals: dict[str, Original]) -> None:
+    originals["flash"].path.write_bytes(b"another")
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+    with pytest.raises(PairError, match=r"80.png changed while it was imported; import it again"):
+        commit_originals(folder, record=RECORD, **originals)
+    assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "facts", [{"name": "../../flash.png"}, {"name": "notes.txt"}, {"path": "elsewhere/80.png"}, {"name": 3}]
+)
+def test_a_sidecar_names_only_what_can_be_its_photograph(
+    tmp_path: Path, originals: dict[str, Original], facts: dict[str, Any]
+) -> None:
+    folder = take_folder(tmp_path / "raw", "S001", "a", "01")
+    commit_originals(folder, record=RECORD, **originals)
+    content = json.loads((folder / "pair.json").read_text())
+    content["files"]["flash"] = {"size_bytes": 1, **facts}
+    (folder / "pair.json").write_text(json.dumps(content))
+    with pytest.raises(PairError, match=r"pair.json (names .* as its flash photograph|lacks)"):
+        read_pair(folder)

@@ -56,7 +56,7 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png")])
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif"), ("WEBP", "webp")])
 def test_every_exif_orientation_is_read_upright(
     astronaut: Picture, tmp_path: Path, orientation: int, kind: str, suffix: str
 ) -> None:
@@ -141,6 +141,24 @@ def test_png_is_lossless_and_jpeg_close_in_other_peoples_eyes(astronaut: Picture
 def test_the_quality_of_a_jpeg_is_the_one_asked_for(astronaut: Picture) -> None:
     sizes = [len(encode(astronaut, ".jpg", quality=quality)) for quality in (30, 80, 95)]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_png_and_webp_lose_nothing(astronaut: Picture, suffix: str) -> None:
+    for picture in (astronaut, astronaut[::-1, ::-1], np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)):
+        encoded = encode(np.ascontiguousarray(picture), suffix)
+        np.testing.assert_array_equal(decode_rgb(encoded, "ours"), picture)
+        with Image.open(io.BytesIO(encoded)) as image:
+            np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def test_a_jpeg_of_full_chroma_keeps_colours_apart(astronaut: Picture) -> None:
+    """Columns of red and blue: halved chroma makes them purple."""
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 255
+    full, halved = (decode_rgb(encode(stripes, ".jpg", full_chroma=full), "stripes") for full in (True, False))
+    assert np.abs(full.astype(int) - stripes).mean() < 5
+    assert np.abs(halved.astype(int) - stripes).mean() > 50
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])

@@ -5,9 +5,7 @@ is the proof that a pair was committed; the journal follows it. Takes that the o
 `.withdrawn` beside them, where no stage looks for pairs.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepflash.errors import CaptureError
-from deepflash.files import sweep_temporaries, sync_folder, write_json
+from deepflash.files import SEAL, locked_folder, sweep_temporaries, sync_folder, write_sealed_json
 from deepflash.hardware.rig import Rig
 from deepflash.pairs import SIDECAR, Pair, check_id, read_pair
 
@@ -105,14 +103,14 @@ def open_journal(raw: Path, subject: str, poses: tuple[str, ...], rig: Rig, cons
         if a journal is damaged.
     """
     for path in sorted((raw / subject).glob(f"*/{JOURNAL}"), reverse=True):
-        with _locked(path.parent) as mine:
+        with locked_folder(path.parent) as mine:
             journal = read_journal(path) if mine else None
             if journal is not None and journal.finish is None and journal.poses == poses:
                 sweep_temporaries(path.parent)
                 yield replace(journal, consent=consent or journal.consent).with_event("resumed")
                 return
     folder = _new_session_folder(raw / subject)
-    with _locked(folder):
+    with locked_folder(folder):
         journal = Journal(subject, folder.name, poses, asdict(rig), consent=consent).with_event("started")
         write_journal(folder, journal)
         yield journal
@@ -120,7 +118,7 @@ def open_journal(raw: Path, subject: str, poses: tuple[str, ...], rig: Rig, cons
 
 def write_journal(folder: Path, journal: Journal) -> None:
     """Write a session's journal into its folder, durably."""
-    write_json(folder / JOURNAL, {"format": JOURNAL_FORMAT, **asdict(journal)})
+    write_sealed_json(folder / JOURNAL, {"format": JOURNAL_FORMAT, **asdict(journal)})
 
 
 def read_journal(path: Path) -> Journal:
@@ -135,6 +133,7 @@ def read_journal(path: Path) -> Journal:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") not in _READABLE_FORMATS:
             raise CaptureError(f"{path} was written by another version of deepflash; update deepflash or move the session away")
+        content.pop(SEAL, None)
         attempts = tuple(_attempt(attempt) for attempt in content.pop("attempts"))
         steps = tuple(Step(**step) for step in content.pop("steps", []))
         for name in ("poses", "orphans", "log"):
@@ -190,21 +189,6 @@ def _move(source: Path, target: Path) -> None:
 def _attempt(content: dict[str, Any]) -> Attempt:
     lists = {name: tuple(content.get(name, ())) for name in ("reasons", "warnings")}
     return Attempt(**{**content, **lists})
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a folder, which the death of its holder releases; yield whether it was to be had."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = True
-    except BlockingIOError:
-        mine = False
-    try:
-        yield mine
-    finally:
-        os.close(descriptor)
 
 
 def _new_session_folder(subject: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deepflash.errors import CameraError, CaptureError
-from deepflash.files import durable_file, sha256_of, temporary_folder, write_json
+from deepflash.files import durable_file, sha256_of, temporary_folder, write_sealed_json
 from deepflash.hardware.camera import Camera, CardFile
 from deepflash.pairs import Pair
 
@@ -50,7 +50,7 @@ def note_card(camera: Camera, session: Path) -> CardPaths:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CaptureError(f"{path} is damaged ({error}); remove it, what is on the card then stays there") from error
     cameras[serial_number] = [list(found) for found in sorted(camera.card)]
-    write_json(path, {"format": CARD_FORMAT, "cameras": cameras})
+    write_sealed_json(path, {"format": CARD_FORMAT, "cameras": cameras})
     return camera.card
 
 

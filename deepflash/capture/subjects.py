@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepflash.capture.journal import JOURNAL, read_journal
 from deepflash.errors import CaptureError, PairError
-from deepflash.files import write_json
+from deepflash.files import write_sealed_json
 from deepflash.pairs import SIDECAR, check_id
 
 SUBJECT_FILE = "subject.json"
@@ -68,7 +68,7 @@ def save_subject(raw: Path, subject: Subject) -> None:
     check_id(subject.id)
     if len(subject.consent) > _LONGEST_CONSENT or not subject.consent.isprintable():
         raise CaptureError(f"a consent reference is one line of at most {_LONGEST_CONSENT} characters; give a form's number")
-    write_json(raw / subject.id / SUBJECT_FILE, {"format": SUBJECT_FORMAT, **asdict(subject)})
+    write_sealed_json(raw / subject.id / SUBJECT_FILE, {"format": SUBJECT_FORMAT, **asdict(subject)})
 
 
 def find_subjects(raw: Path) -> list[Standing]:

@@ -1,15 +1,15 @@
-"""From registered pairs to shards: render the twenty variants of every pair, split by subject, write tars.
+"""From registered pairs to shards: pass the gate, render the variants of every pair, split by subject, write tars.
 
 The work is done in two steps. Worker processes render pairs, each into a *piece*: a tar of its samples in
-`SHARDS/.pieces`, which appears whole or not at all. Then the pieces are joined, in the order of their keys, into shards, and
-`dataset.json` makes the folder a data set. So memory does not grow with the number of pairs, the bytes do not depend on the
-number of workers, and a build that was killed goes on with the pieces that it has.
+`SHARDS/.pieces`, which appears whole or not at all. Then the pieces are joined, in the order of their keys, into shards,
+several at a time, and `dataset.json` makes the folder a data set. So memory holds some two kilobytes of each pair, the bytes do
+not depend on the number of workers, and a build that was killed goes on with the pieces and shards that it has.
 """
 
 import functools
 import hashlib
 import json
-import platform
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -17,69 +17,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from deepflash import __version__
 from deepflash.accounts import Account, SetAside
 from deepflash.batch import run_all
-from deepflash.dataset.split import notes_on, split_by_subject
-from deepflash.dataset.variants import FACE_ENLARGEMENT, VARIANTS, Variant, face_of, render_variants
-from deepflash.errors import DatasetError
-from deepflash.files import durable_file, sha256_of, sweep_temporaries
-from deepflash.pairs import Alignment, load_alignments
+from deepflash.dataset.card import card
+from deepflash.dataset.joining import index_lines, plan_shards, write_shards
+from deepflash.dataset.leakage import FACES_PER_SUBJECT, THRESHOLD, find_leaks
+from deepflash.dataset.parameters import Parameters
+from deepflash.dataset.pieces import Piece, canonical, check_photographs, essence, render_piece, versions
+from deepflash.dataset.split import Split, balanced_split, notes_on, pose_table, split_by_subject
+from deepflash.dataset.statistics import PixelSums
+from deepflash.dataset.variants import face_of
+from deepflash.errors import DatasetError, DeepflashError, PairError
+from deepflash.faces import require_faces
+from deepflash.files import sweep_temporaries
+from deepflash.pairs import Alignment, alignment_path, load_alignment
 from deepflash.progress import Report, silent
-from deepflash.shards import (
-    DATASET_FILE,
-    INDEX_FILE,
-    SPLITS,
-    ShardWriter,
-    encode_sample,
-    end_tar,
-    iter_samples,
-    open_shards,
-    write_sample,
-)
+from deepflash.shards import CARD_FILE, DATASET_FILE, INDEX_FILE, SPLITS, commit_shards, open_shards
 
 PIECES = ".pieces"
-MIN_SIZE_PX = 16
-MAX_SIZE_PX = 4096
 
+_SHOWN_LEAKS = 20  # a note each; dataset.json has all
 
-@dataclass(frozen=True)
-class Parameters:
-    """All that decides, with the alignments, which bytes a data set has.
-
-    Attributes
-    ----------
-    size
-        Side of the samples in pixels.
-    proportions
-        Shares of train, val and test in the pairs.
-    seed
-        Of the split.
-    face_enlargement
-        See `deepflash.dataset.variants`.
-    variants
-        The geometric variants of every pair.
-    """
-
-    size: int = 512
-    proportions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    seed: int = 0
-    face_enlargement: float = FACE_ENLARGEMENT
-    variants: tuple[Variant, ...] = VARIANTS
+UNKNOWN_POSE = "unknown"
 
 
 def build_dataset(
-    aligned: Path,
-    shards: Path,
-    *,
-    size: int = 512,
-    proportions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    seed: int = 0,
-    workers: int = 1,
-    report: Report = silent,
+    aligned: Path, shards: Path, parameters: Parameters | None = None, *, workers: int = 1, report: Report = silent
 ) -> Account:
     """Make a data set of all usable alignments in a folder.
 
@@ -91,48 +54,44 @@ def build_dataset(
         From `align batch`.
     shards
         A new or empty folder, or one that this function filled.
-    size
-        Side of the samples in pixels, 16 to 4096.
-    proportions
-        Of train, val and test, by subject (see `split_by_subject`).
-    seed
-        Of the split.
+    parameters
+        How; if None, as the paper does.
     workers
-        How many processes render.
+        How many processes render and write.
     report
         Called as pairs are finished.
 
     Returns
     -------
     Account
-        Of pairs. Set aside are those whose alignment is bad or damaged, whose photographs are missing, damaged or not those
-        that were registered, and those without a face. If nothing is left, no data set is written.
+        Of pairs. Set aside are those that the gate keeps out, those whose alignment is damaged, whose photographs are missing,
+        damaged or not those that were registered, and those without a face. If nothing is left, no data set is written.
 
     Raises
     ------
     DatasetError
-        if a parameter is out of range, or `shards` holds something else than this data set.
+        if a limit names an unknown number, or `shards` holds something else than this data set, or cannot be written.
+    FaceError
+        if faces shall be compared and cannot be on this machine.
     PairError
         if `aligned` holds no alignments.
     ShardError
         if the finished data set in `shards` is damaged.
     """
-    parameters = Parameters(size, proportions, seed)
-    _check(parameters)
-    alignments, damaged = load_alignments(aligned)
-    account = Account(set_aside=damaged)
-    inputs = _fingerprint(parameters, alignments)
+    build = _Build(aligned, shards, parameters or Parameters())
+    candidates, account = _candidates(build)
     if (shards / DATASET_FILE).exists():
-        _recount(account, shards, inputs, parameters)
+        _recount(account, build, _fingerprint(build.parameters, candidates))
         return account
+    if build.parameters.leakage_check:
+        require_faces()
     _refuse_strangers(shards)
     sweep_temporaries(shards)
     try:
-        pieces = _render(_usable(alignments, account), parameters, shards / PIECES, workers, account, report)
-        if pieces:
-            report(len(pieces), len(pieces), "writing shards")
-            _join(pieces, parameters, shards, inputs, account)
-            account.done = len(pieces)
+        rendered = _render(build, candidates, account, workers, report)
+        if rendered:
+            _join(build, rendered, candidates, account, workers, report)
+            account.done = len(rendered)
     except OSError as error:
         raise DatasetError(
             f"{shards} cannot be written ({error}); make room or give another folder, and run it again"
@@ -141,14 +100,72 @@ def build_dataset(
     return account
 
 
-def _check(parameters: Parameters) -> None:
-    if not MIN_SIZE_PX <= parameters.size <= MAX_SIZE_PX:
-        raise DatasetError(f"samples of {parameters.size} pixels are refused; give a size from {MIN_SIZE_PX} to {MAX_SIZE_PX}")
-    split_by_subject({}, parameters.proportions)
+@dataclass(frozen=True)
+class _Build:
+    aligned: Path
+    shards: Path
+    parameters: Parameters
+
+    @property
+    def pieces(self) -> Path:
+        return self.shards / PIECES
 
 
-def _recount(account: Account, shards: Path, inputs: str, parameters: Parameters) -> None:
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """What memory holds of an alignment: who and what it is, a digest of what decides its samples, and why it is left out."""
+
+    pair_id: str
+    subject: str
+    pose: str
+    essence_sha256: str
+    reason: str
+
+
+def _candidates(build: _Build) -> tuple[list[_Candidate], Account]:
+    """Pass every alignment through the gate, one at a time; damaged ones are set aside."""
+    paths = sorted(build.aligned.glob("*.json"), key=lambda path: path.stem) if build.aligned.is_dir() else []
+    if not paths:
+        raise PairError(f"{build.aligned} holds no alignments; run align batch RAW {build.aligned} first")
+    candidates = []
+    account = Account()
+    measured: set[str] = set()
+    for path in paths:
+        try:
+            alignment = load_alignment(path)
+        except PairError as error:
+            account.set_aside.append(SetAside(path.stem, _portable(str(error), build.aligned, path)))
+        else:
+            candidates.append(_candidate(alignment, build.parameters))
+            measured |= alignment.quality.keys()
+    build.parameters.gate.check_names(measured)
+    return candidates, account
+
+
+def _candidate(alignment: Alignment, parameters: Parameters) -> _Candidate:
+    digest = hashlib.sha256(canonical(essence(alignment))).hexdigest()
+    reason = parameters.gate.reason_against(alignment) or _reason_against_faces(alignment)
+    return _Candidate(alignment.pair_id, alignment.subject, alignment.pose, digest, reason)
+
+
+def _reason_against_faces(alignment: Alignment) -> str:
+    try:
+        face_of(alignment)
+    except DatasetError as error:
+        return str(error)
+    return ""
+
+
+def _portable(sentence: str, aligned: Path, *paths: Path) -> str:
+    """Name files as seen from the alignments, so that a data set does not tell where on which machine it was made."""
+    for path in paths:
+        sentence = sentence.replace(str(path), os.path.relpath(path, aligned))
+    return sentence
+
+
+def _recount(account: Account, build: _Build, inputs: str) -> None:
     """Account for a finished data set, if it is the one that is asked for."""
+    shards = build.shards
     manifest = open_shards(shards).manifest
     try:
         made_from, made_with = manifest["inputs_sha256"], dict(manifest["parameters"])
@@ -157,18 +174,30 @@ def _recount(account: Account, shards: Path, inputs: str, parameters: Parameters
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{shards / DATASET_FILE} is damaged ({error!r}); remove {shards} and build it again") from error
     if made_from != inputs:
-        asked = json.loads(json.dumps(asdict(parameters)))
-        differing = [name for name, value in asked.items() if made_with.get(name) != value]
+        differing = [name for name, value in build.parameters.as_dict().items() if made_with.get(name) != value]
         what = f"differs in {' and '.join(differing)}" if differing else "was made from other alignments"
         raise DatasetError(f"{shards} holds a data set that {what}; give another folder, or remove it first")
-    shutil.rmtree(shards / PIECES, ignore_errors=True)  # a build may have been killed just before this
+    sweep_temporaries(shards)  # a build may have been killed just before it did this
+    shutil.rmtree(build.pieces, ignore_errors=True)
     account.skipped = pairs
-    account.set_aside = set_aside
+    account.set_aside = [_as_it_is_now(item, build) for item in set_aside]
+
+
+def _as_it_is_now(item: SetAside, build: _Build) -> SetAside:
+    """Say so if a pair was set aside for its photographs, which have been mended since."""
+    try:
+        alignment = load_alignment(alignment_path(build.aligned, item.item))
+        check_photographs(alignment)
+    except DeepflashError:
+        return item
+    if _candidate(alignment, build.parameters).reason:
+        return item
+    return SetAside(item.item, f"it was mended after this data set was made ({item.reason}); remove the folder and build again")
 
 
 def _refuse_strangers(shards: Path) -> None:
     """Keep a mistyped folder, such as the photographs', free of shards."""
-    ours = (INDEX_FILE, PIECES)
+    ours = (INDEX_FILE, CARD_FILE, PIECES)
     strangers = [path.name for path in shards.iterdir() if not _is_ours(path.name, ours)] if shards.is_dir() else []
     if strangers or shards.is_file():
         found = f" ({sorted(strangers)[0]} is in it)" if strangers else ""
@@ -179,114 +208,144 @@ def _is_ours(name: str, ours: Sequence[str]) -> bool:
     return name in ours or name.startswith(".") or (name.endswith(".tar") and name.startswith(SPLITS))
 
 
-def _usable(alignments: Sequence[Alignment], account: Account) -> list[Alignment]:
-    usable = []
-    for alignment in alignments:
-        reason = _reason_against(alignment)
-        if reason:
-            account.set_aside.append(SetAside(alignment.pair_id, reason))
-        else:
-            usable.append(alignment)
-    return usable
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A pair to be rendered, and whether its face is wanted for the leakage check."""
+
+    candidate: _Candidate
+    embed: bool
 
 
-def _reason_against(alignment: Alignment) -> str:
-    if alignment.verdict == "bad":
-        return f"its registration is bad: {'; '.join(alignment.reasons) or 'no reason was given'}"
-    try:
-        face_of(alignment)
-    except DatasetError as error:
-        return str(error)
-    return ""
+_Rendered = list[tuple[_Candidate, Piece]]
 
 
-def _render(
-    alignments: list[Alignment], parameters: Parameters, folder: Path, workers: int, account: Account, report: Report
-) -> list[tuple[Alignment, Path]]:
+def _render(build: _Build, candidates: Sequence[_Candidate], account: Account, workers: int, report: Report) -> _Rendered:
     """Make the pieces; return those that there are, sorted by pair id, and set the other pairs aside."""
-    render = functools.partial(render_piece, parameters=parameters, folder=folder)
-    pieces = []
-    for outcome in run_all(render, alignments, workers=workers, report=report):
+    account.set_aside += [SetAside(candidate.pair_id, candidate.reason) for candidate in candidates if candidate.reason]
+    orders = _orders([candidate for candidate in candidates if not candidate.reason], build.parameters)
+    rendered = []
+    for outcome in run_all(functools.partial(_fulfil, build=build), orders, workers=workers, report=report):
         if outcome.value is None:
-            account.set_aside.append(SetAside(outcome.unit.pair_id, str(outcome.error)))
+            account.set_aside.append(SetAside(outcome.unit.candidate.pair_id, str(outcome.error)))
         else:
-            pieces.append((outcome.unit, outcome.value))
+            rendered.append((outcome.unit.candidate, outcome.value))
     account.set_aside.sort(key=lambda item: item.item)
-    return sorted(pieces, key=lambda piece: piece[0].pair_id)
+    return rendered
 
 
-def render_piece(alignment: Alignment, parameters: Parameters, folder: Path) -> Path:
-    """Render a pair's variants into a tar of samples, unless that was done before; return its path.
+def _orders(candidates: Sequence[_Candidate], parameters: Parameters) -> list[_Order]:
+    seen: Counter[str] = Counter()
+    orders = []
+    for candidate in candidates:
+        seen[candidate.subject] += 1
+        orders.append(_Order(candidate, parameters.leakage_check and seen[candidate.subject] <= FACES_PER_SUBJECT))
+    return orders
 
-    Raises
-    ------
-    DatasetError, PictureError, ShardError
-        if the pair cannot be used.
-    """
-    made_by = (parameters.size, asdict(parameters)["variants"], parameters.face_enlargement, _versions())
-    digest = hashlib.sha256(_canonical([made_by, _essence(alignment)])).hexdigest()
-    path = folder / f"{digest}.tar"
-    if path.exists():
-        return path
-    _check_photographs(alignment)
-    rendered = render_variants(
-        alignment, parameters.size, variants=parameters.variants, face_enlargement=parameters.face_enlargement
+
+def _fulfil(order: _Order, build: _Build) -> Piece:
+    """Render a pair; in a worker."""
+    alignment = load_alignment(alignment_path(build.aligned, order.candidate.pair_id))
+    if hashlib.sha256(canonical(essence(alignment))).hexdigest() != order.candidate.essence_sha256:
+        raise DatasetError(f"the alignment of {alignment.pair_id} has changed during the build; build again")
+    try:
+        return render_piece(alignment, build.parameters, build.pieces, embed=order.embed)
+    except DeepflashError as error:
+        raise DatasetError(_portable(str(error), build.aligned, alignment.flash, alignment.studio)) from error
+
+
+def _join(
+    build: _Build,
+    rendered: _Rendered,
+    candidates: Sequence[_Candidate],
+    account: Account,
+    workers: int,
+    report: Report,
+) -> None:
+    parameters = build.parameters
+    poses: dict[str, Counter[str]] = {}
+    for candidate, _ in rendered:
+        poses.setdefault(candidate.subject, Counter())[candidate.pose or UNKNOWN_POSE] += 1
+    place = balanced_split if parameters.balance else split_by_subject
+    split = place(poses, parameters.proportions, seed=parameters.seed, fixed=parameters.fixed)
+    part_of = split.part_of()
+
+    plans = plan_shards([(part_of[candidate.subject], piece) for candidate, piece in rendered])
+    written = write_shards(plans, build.shards, build.pieces, workers=workers, report=report)
+    sweep_temporaries(build.shards)  # again: workers of a killed build may have outlived its end by a moment
+    table = pose_table(split, poses)
+    leakage = _leakage(rendered, part_of) if parameters.leakage_check else None
+    commit_shards(
+        build.shards,
+        {
+            "size": parameters.size,
+            "pictures": parameters.pictures,
+            "split": split.subjects,
+            "stand_ins": list(split.stand_ins),
+            "poses": table,
+            "statistics": _statistics(rendered, part_of),
+            "leakage": leakage,
+            "notes": _notes(build, split, table, candidates, leakage),
+            "parameters": parameters.as_dict(),
+            "inputs_sha256": _fingerprint(parameters, candidates),
+            "set_aside": [asdict(item) for item in account.set_aside],
+            "versions": versions(),
+        },
+        shards={shard.name: shard.facts for shard in written},
+        index=index_lines(written),
+        counts=_counts(rendered, part_of),
+        card=card,
     )
-    with durable_file(path) as file:
-        for number, variant in enumerate(rendered):
-            write_sample(file, f"{alignment.pair_id}+{number:02d}", encode_sample(variant.flash, variant.studio, variant.info))
-        end_tar(file)
-    return path
 
 
-def _check_photographs(alignment: Alignment) -> None:
-    for path, registered in ((alignment.flash, alignment.flash_sha256), (alignment.studio, alignment.studio_sha256)):
-        try:
-            found = sha256_of(path)
-        except OSError as error:
-            raise DatasetError(f"{path} cannot be read ({error.strerror}); restore it from a copy") from error
-        if found != registered:
-            raise DatasetError(f"{path} is not the file that was registered; restore it, or run align batch again")
+def _notes(
+    build: _Build,
+    split: Split,
+    table: dict[str, dict[str, int]],
+    candidates: Sequence[_Candidate],
+    leakage: dict[str, Any] | None,
+) -> list[str]:
+    parameters = build.parameters
+    notes = notes_on(split, parameters.proportions, fixed=parameters.fixed, table=table)
+    notes += parameters.gate.notes_on({candidate.pair_id for candidate in candidates})
+    suspects = leakage["suspects"] if leakage else []
+    notes += [suspect["sentence"] for suspect in suspects[:_SHOWN_LEAKS]]
+    if len(suspects) > _SHOWN_LEAKS:
+        notes.append(f"{len(suspects) - _SHOWN_LEAKS} more pairs of ids look like one person; {DATASET_FILE} lists them")
+    return notes
 
 
-def _join(pieces: list[tuple[Alignment, Path]], parameters: Parameters, shards: Path, inputs: str, account: Account) -> None:
-    split = split_by_subject(
-        Counter(alignment.subject for alignment, _ in pieces), parameters.proportions, seed=parameters.seed
-    )
-    split_of = {subject: name for name, subjects in split.items() for subject in subjects}
-    with ShardWriter(shards) as writer:
-        for alignment, piece in pieces:
-            for key, members in iter_samples(piece):
-                writer.add(split_of[alignment.subject], key, members)
-        writer.commit(
-            {
-                "size": parameters.size,
-                "split": split,
-                "notes": notes_on(split, parameters.proportions),
-                "parameters": asdict(parameters),
-                "inputs_sha256": inputs,
-                "set_aside": [asdict(item) for item in account.set_aside],
-                "versions": _versions(),
-            }
-        )
+def _leakage(rendered: _Rendered, part_of: dict[str, str]) -> dict[str, Any]:
+    embeddings: dict[str, list[Any]] = {}
+    for candidate, piece in rendered:
+        if piece.embedding is not None:
+            embeddings.setdefault(candidate.subject, []).append(piece.embedding)
+    suspects = find_leaks(embeddings, part_of)
+    return {
+        "subjects_compared": len(embeddings),
+        "threshold": THRESHOLD,
+        "suspects": [{**asdict(suspect), "sentence": suspect.sentence()} for suspect in suspects],
+    }
 
 
-def _fingerprint(parameters: Parameters, alignments: Sequence[Alignment]) -> str:
+def _statistics(rendered: _Rendered, part_of: dict[str, str]) -> dict[str, dict[str, list[float]]]:
+    """Return mean and deviation of the channels over the un-augmented samples that are trained on."""
+    pieces = [piece for candidate, piece in rendered if part_of[candidate.subject] == "train"]
+    flash = sum((piece.flash_sums for piece in pieces), PixelSums())
+    studio = sum((piece.studio_sums for piece in pieces), PixelSums())
+    return {"flash": flash.as_dict(), "studio": studio.as_dict()}
+
+
+def _counts(rendered: _Rendered, part_of: dict[str, str]) -> dict[str, dict[str, int]]:
+    counts = {}
+    for split in SPLITS:
+        own = [(candidate, piece) for candidate, piece in rendered if part_of[candidate.subject] == split]
+        samples = sum(len(piece.sample_bytes) for _, piece in own)
+        subjects = {candidate.subject for candidate, _ in own}
+        counts[split] = {"samples": samples, "pairs": len(own), "subjects": len(subjects)}
+    return counts
+
+
+def _fingerprint(parameters: Parameters, candidates: Sequence[_Candidate]) -> str:
     """Identify a data set before it is made: the same parameters and alignments, the same digest."""
-    return hashlib.sha256(_canonical([asdict(parameters), [_essence(alignment) for alignment in alignments]])).hexdigest()
-
-
-def _essence(alignment: Alignment) -> dict[str, Any]:
-    """Return what of an alignment decides the samples; where the photographs stand does not."""
-    content = asdict(alignment)
-    for name in ("flash", "studio", "quality", "versions", "method"):
-        del content[name]
-    return content
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, allow_nan=False).encode()
-
-
-def _versions() -> dict[str, str]:
-    return {"deepflash": __version__, "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    content = [parameters.as_dict(), [(candidate.essence_sha256, candidate.reason) for candidate in candidates]]
+    return hashlib.sha256(canonical(json.loads(json.dumps(content)))).hexdigest()

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from deepflash.affine import Affine, apply, compose, inverse, scaling
+from deepflash.affine import Affine, compose, scaling
 from deepflash.pictures import Picture, read_header, read_rgb
 
 _MIN_SHRINK = 2.0  # reduced pixels left per output pixel: with fewer, the reduction itself shows (49 dB)
@@ -116,26 +115,6 @@ def resample(pyramid: Pyramid, photograph_from_output: Affine, size: int, shrink
     return np.asarray(averaged, dtype=np.uint8)
 
 
-def valid_fraction(size: int, *photographs: tuple[Affine, tuple[int, int]]) -> float:
-    """Return the share of an output picture that every photograph covers; the rest repeats edge pixels.
-
-    Parameters
-    ----------
-    size
-        Side of the output in pixels.
-    photographs
-        For each its photograph_from_output matrix and its (width, height) in pixels.
-    """
-    common = _corners(size, size)
-    for photograph_from_output, (width, height) in photographs:
-        covered = apply(inverse(photograph_from_output), _corners(width, height))
-        area, shared = cv2.intersectConvexConvex(common.astype(np.float32), covered.astype(np.float32))
-        if area <= 0:
-            return 0.0
-        common = np.asarray(shared, dtype=np.float64).reshape(-1, 2)
-    return min(1.0, float(area) / size**2)
-
-
 def _divides(reduction: int, width: int, height: int) -> bool:
     # a decoder pads the last pixel otherwise, and an EXIF rotation brings the padding to the origin
     return width % reduction == 0 and height % reduction == 0
@@ -146,8 +125,3 @@ def _halve(picture: Picture) -> Picture:
     return np.asarray(
         cv2.resize(picture[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA), dtype=np.uint8
     )
-
-
-def _corners(width: int, height: int) -> NDArray[np.float64]:
-    # half a pixel beyond the centres of the corner pixels
-    return np.array([(0, 0), (width, 0), (width, height), (0, height)]) - 0.5

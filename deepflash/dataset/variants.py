@@ -5,56 +5,26 @@ crop to the box or not, horizontal flip or not. Rotation, frame, mirror and scal
 flash_from_sample, and with the registration into studio_from_sample; each photograph is interpolated once, from full size.
 
 Convention: points are (x, y) at pixel centres; a positive angle turns the picture's content counter-clockwise as seen;
-mirroring comes last. What lies outside a photograph repeats its edge pixels (a dark or bright border would be learnt),
-and the share of the sample that both photographs really cover is stored as `valid_fraction`.
+mirroring comes last.
+
+Border policy: what lies outside a photograph repeats its edge pixels (a dark or bright border would be learnt). Nothing is
+invented silently: each sample stores the share that both photographs really cover as `valid_fraction`, and all from which
+`deepflash.coverage.valid_mask` says it of every pixel.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from deepflash.affine import Affine, apply, compose, inverse
-from deepflash.dataset.resampling import read_pyramid, resample, shrink_of, valid_fraction
+from deepflash.coverage import valid_fraction
+from deepflash.dataset.resampling import Pyramid, read_pyramid, resample, shrink_of
+from deepflash.dataset.variant_set import Variant, VariantSet, paper_variants
 from deepflash.errors import DatasetError
 from deepflash.pairs import Alignment, Face
 from deepflash.pictures import Picture
-
-FACE_ENLARGEMENT = 1.5
-"""Side of the face frame over the longer side of the face box.
-
-The box of face_recognition ends at the eyebrows and the chin (the paper's 1.0); the pairs that the paper's authors released
-show 1.8 to 2.7 boxes. With 1.5 the frame holds the whole face with hair line and ears, also when rotated by 20 degrees."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One geometric augmentation.
-
-    Attributes
-    ----------
-    angle_deg
-        Rotation of the picture's content about the centre of the face box, counter-clockwise, in degrees.
-    frame
-        `wide`: the largest square that the flash photograph holds, as near to the face as it goes;
-        `face`: the square of the face box times `FACE_ENLARGEMENT`.
-    mirrored
-        Whether left and right are exchanged.
-    """
-
-    angle_deg: int
-    frame: Literal["wide", "face"]
-    mirrored: bool
-
-
-VARIANTS: tuple[Variant, ...] = tuple(
-    Variant(angle_deg, frame, mirrored)
-    for frame in ("wide", "face")
-    for mirrored in (False, True)
-    for angle_deg in (0, -20, -10, 10, 20)
-)
-"""The twenty; the first shows the photograph as taken (`deepflash.shards.is_unaugmented`)."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +36,26 @@ class Rendered:
     info: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Photographs:
+    """Both photographs of a registered pair, decoded, each once."""
+
+    flash: Pyramid
+    studio: Pyramid
+
+
+def read_photographs(alignment: Alignment, size: int, variants: VariantSet) -> Photographs:
+    """Decode both photographs of a pair, no larger than its variants need; parameters and errors as `render_variants`."""
+    shrinks = [shrink_of(from_sample) for from_sample in _maps(alignment, size, variants)]
+    flash = read_pyramid(alignment.flash, min(shrinks), max(shrinks))
+    studio = read_pyramid(alignment.studio, min(shrinks), max(shrinks))
+    _check_size(alignment, "flash", flash.full_size, alignment.size)
+    _check_size(alignment, "studio", studio.full_size, alignment.studio_size)
+    return Photographs(flash, studio)
+
+
 def render_variants(
-    alignment: Alignment, size: int, *, variants: Sequence[Variant] = VARIANTS, face_enlargement: float = FACE_ENLARGEMENT
+    alignment: Alignment, size: int, *, variants: VariantSet | None = None, photographs: Photographs | None = None
 ) -> Iterator[Rendered]:
     """Yield the variants of a pair, in order; each photograph is decoded once.
 
@@ -78,15 +66,16 @@ def render_variants(
     size
         Side of the samples in pixels.
     variants
-        Which ones.
-    face_enlargement
-        See `FACE_ENLARGEMENT`.
+        Which ones; if None, the paper's twenty.
+    photographs
+        From `read_photographs`; if None, they are decoded here.
 
     Yields
     ------
     Rendered
-        Its info holds subject, session, take, pair_id, pose, verdict, variant, valid_fraction (0 to 1), face_box (left, top,
-        right, bottom) and landmarks in sample pixels, flash_from_sample and studio_from_sample in full-resolution pixels.
+        Its info holds subject, session, take, pair_id, pose, verdict, variant, size, valid_fraction (0 to 1), face_box (left,
+        top, right, bottom) and landmarks in sample pixels; flash_size and studio_size, (width, height) of the photographs,
+        flash_from_sample and studio_from_sample, in full-resolution pixels.
 
     Raises
     ------
@@ -95,21 +84,27 @@ def render_variants(
     PictureError
         if a photograph cannot be read.
     """
+    wanted = variants or paper_variants()
+    decoded = photographs or read_photographs(alignment, size, wanted)
     face = face_of(alignment)
-    flash_matrices = [flash_from_sample(variant, face, alignment.size, size, face_enlargement) for variant in variants]
-    moving_from_fixed = np.array(alignment.moving_from_fixed)
-    shrinks = [shrink_of(matrix) for matrix in flash_matrices]
-    flash = read_pyramid(alignment.flash, min(shrinks), max(shrinks))
-    studio = read_pyramid(alignment.studio, min(shrinks), max(shrinks))
-    _check_size(alignment, "flash", flash.full_size, alignment.size)
-    _check_size(alignment, "studio", studio.full_size, alignment.studio_size)
-    for variant, from_sample, shrink in zip(variants, flash_matrices, shrinks, strict=True):
-        studio_from_sample = compose(moving_from_fixed, from_sample)
-        yield Rendered(
-            resample(flash, from_sample, size, shrink),
-            resample(studio, studio_from_sample, size, shrink),
-            _info(alignment, variant, face, from_sample, studio_from_sample, size),
-        )
+    upright: dict[Variant, tuple[Picture, Picture]] = {}
+    for variant, from_sample in zip(wanted.variants, _maps(alignment, size, wanted), strict=True):
+        # the pixels of a mirrored variant lie on the same points as those of its twin: interpolated once, both are exact
+        twin = replace(variant, mirrored=False)
+        if twin not in upright:
+            twin_map = compose(from_sample, _mirror(size)) if variant.mirrored else from_sample
+            upright[twin] = _interpolated(decoded, np.array(alignment.moving_from_fixed), twin_map, size)
+        flash, studio = (_mirrored(picture) if variant.mirrored else picture for picture in upright[twin])
+        yield Rendered(flash, studio, _info(alignment, variant, face, from_sample, size))
+
+
+def face_portrait(alignment: Alignment, photographs: Photographs, size: int, face_enlargement: float) -> tuple[Picture, Face]:
+    """Return the subject's face under studio light, upright, as a square of `size` pixels, and where in it the face is."""
+    face = face_of(alignment)
+    from_portrait = flash_from_sample(Variant(0, "face", False), face, alignment.size, size, face_enlargement)
+    studio_from_portrait = compose(np.array(alignment.moving_from_fixed), from_portrait)
+    picture = resample(photographs.studio, studio_from_portrait, size, shrink_of(from_portrait))
+    return picture, map_face(face, inverse(from_portrait))
 
 
 def face_of(alignment: Alignment) -> Face:
@@ -127,9 +122,7 @@ def face_of(alignment: Alignment) -> Face:
     raise DatasetError(f"pair {alignment.pair_id} has no face to rotate about and to crop to; photograph it again")
 
 
-def flash_from_sample(
-    variant: Variant, face: Face, photograph: tuple[int, int], size: int, face_enlargement: float = FACE_ENLARGEMENT
-) -> Affine:
+def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int], size: int, face_enlargement: float) -> Affine:
     """Return the map from a sample's pixels to the flash photograph's.
 
     Parameters
@@ -143,7 +136,7 @@ def flash_from_sample(
     size
         Side of the sample in pixels.
     face_enlargement
-        See `FACE_ENLARGEMENT`.
+        Side of the face frame over the longer side of the face box.
     """
     left, top, right, bottom = face.box
     face_centre = np.array([(left + right) / 2, (top + bottom) / 2])
@@ -177,10 +170,31 @@ def map_face(face: Face, affine: Affine) -> Face:
     return Face((new_left, new_top, new_right, new_bottom), landmarks)
 
 
-def _info(
-    alignment: Alignment, variant: Variant, face: Face, from_sample: Affine, studio_from_sample: Affine, size: int
-) -> dict[str, Any]:
+def _maps(alignment: Alignment, size: int, variants: VariantSet) -> list[Affine]:
+    face = face_of(alignment)
+    return [flash_from_sample(variant, face, alignment.size, size, variants.face_enlargement) for variant in variants.variants]
+
+
+def _interpolated(
+    photographs: Photographs, moving_from_fixed: Affine, from_sample: Affine, size: int
+) -> tuple[Picture, Picture]:
+    shrink = shrink_of(from_sample)  # the same for both, so that they are filtered alike
+    flash = resample(photographs.flash, from_sample, size, shrink)
+    return flash, resample(photographs.studio, compose(moving_from_fixed, from_sample), size, shrink)
+
+
+def _mirror(size: int) -> Affine:
+    return np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]])
+
+
+def _mirrored(picture: Picture) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+def _info(alignment: Alignment, variant: Variant, face: Face, from_sample: Affine, size: int) -> dict[str, Any]:
     there = map_face(face, inverse(from_sample))
+    studio_from_sample = compose(np.array(alignment.moving_from_fixed), from_sample)
+    covered = valid_fraction(size, (from_sample, alignment.size), (studio_from_sample, alignment.studio_size))
     return {
         "subject": alignment.subject,
         "session": alignment.session,
@@ -189,11 +203,12 @@ def _info(
         "pose": alignment.pose,
         "verdict": alignment.verdict,
         "variant": asdict(variant),
-        "valid_fraction": round(
-            valid_fraction(size, (from_sample, alignment.size), (studio_from_sample, alignment.studio_size)), 4
-        ),
+        "size": size,
+        "valid_fraction": round(covered, 4),
         "face_box": _rounded(there.box),
         "landmarks": {name: [_rounded(point) for point in points] for name, points in there.landmarks.items()},
+        "flash_size": list(alignment.size),
+        "studio_size": list(alignment.studio_size),
         "flash_from_sample": from_sample.tolist(),
         "studio_from_sample": studio_from_sample.tolist(),
     }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepflash.errors import ModelError
 from deepflash.model.encodings import Encoding
+from deepflash.model.reader import epoch_order
 from deepflash.pictures import Picture
 from deepflash.shards import Entry, ShardSet, is_unaugmented
 
@@ -62,7 +63,7 @@ def samples_at(positions: range, count: int, seed: int) -> list[int]:
     for position in positions:
         epoch, place = divmod(position, count)
         if epoch not in orders:
-            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+            orders[epoch] = epoch_order(seed, epoch, count).tolist()
         chosen.append(orders[epoch][place])
     return chosen
 
@@ -170,7 +171,7 @@ def read_reduced(shards: ShardSet, entry: Entry, size: int) -> Pair:
     sample = shards.read(entry)
     if len(sample.flash) < size:
         raise ModelError(
-            f"the recipe wants pictures of {size} px, but {shards.folder} holds {len(sample.flash)} px;"
+            f"the recipe wants pictures of {size} px, but {shards.place} holds {len(sample.flash)} px;"
             f" build the data set with --size {size}, or choose another recipe"
         )
     return _reduced(sample.flash, size), _reduced(sample.studio, size)

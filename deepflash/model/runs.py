@@ -76,7 +76,7 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
     if load_recipe(run / RECIPE_FILE) != recipe:
         raise ModelError(f"{run} was begun with another recipe (see {run / RECIPE_FILE}); give a new folder, or that recipe")
     if begun.get("dataset") != identity["dataset"]:
-        raise ModelError(f"{run} was begun on another data set than {shards.folder}; give a new folder, or that data set")
+        raise ModelError(f"{run} was begun on another data set than {shards.place}; give a new folder, or that data set")
 
 
 def dataset_identity(shards: ShardSet) -> str:

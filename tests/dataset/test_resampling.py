@@ -16,7 +16,6 @@ from deepflash.dataset.resampling import (
     read_pyramid,
     resample,
     shrink_of,
-    valid_fraction,
 )
 from deepflash.pictures import Picture, encode
 
@@ -113,15 +112,6 @@ def test_a_jpeg_is_decoded_no_larger_than_needed_but_never_padded(shape: tuple[i
     assert min(pyramid.levels) == first
     assert max(pyramid.levels) == 8
     assert pyramid.full_size == (shape[1], shape[0])
-
-
-def test_the_valid_fraction_is_exact() -> None:
-    identity = np.eye(3)[:2]
-    assert valid_fraction(100, (identity, (100, 100))) == 1
-    assert valid_fraction(100, (identity, (100, 50))) == pytest.approx(0.5)
-    shifted = np.array([[1.0, 0, 25.0], [0, 1.0, 0]])
-    assert valid_fraction(100, (identity, (100, 50)), (shifted, (100, 100))) == pytest.approx(0.75 * 0.5)
-    assert valid_fraction(100, (np.array([[1.0, 0, 500.0], [0, 1.0, 0]]), (100, 100))) == 0
 
 
 @given(
