@@ -170,6 +170,10 @@ class ShardReader(IterableDataset[PairBatch]):
         if min(batch, threads, 1 if window is None else window) < 1 or seed < 0 or on_error not in {"stop", "skip"}:
             raise ModelError("batch, threads and window are at least 1, seed at least 0, on_error is stop or skip")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave at home what only the process that trains calls: it need not be something that can be sent."""
+        return {**self.__dict__, "_tell": _tell_on_stderr}
+
     @property
     def epoch(self) -> int:
         """The epoch that is, or will be, iterated over; from 0."""
@@ -190,11 +194,16 @@ class ShardReader(IterableDataset[PairBatch]):
     def loader(self, workers: int, **options: Any) -> Iterator[PairBatch]:
         """Yield the batches that are left of the epoch, decoded in `workers` processes; 0 decodes in this one.
 
+        The processes are spawned, which takes some seconds in every epoch: forked ones may hang, as threads do not survive
+        a fork. Where decoding in threads (`threads`) keeps up, it is the simpler way.
+
         Parameters
         ----------
         options
-            For torch's `DataLoader`, such as `pin_memory=True` or `multiprocessing_context="spawn"`.
+            For torch's `DataLoader`, such as `pin_memory=True`.
         """
+        if workers:
+            options.setdefault("multiprocessing_context", "spawn")
         batches: DataLoader[PairBatch] = DataLoader(self, batch_size=None, num_workers=workers, **options)
         return self._counted(iter(batches)) if workers else iter(batches)
 
