@@ -632,7 +632,7 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
 def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
     from deepflash.align.batch import align_pair
-    from deepflash.align.report import before_after_strip
+    from deepflash.align.views import before_after_strip
     from deepflash.files import write_durably
     from deepflash.pairs import Pair
     from deepflash.pictures import encode

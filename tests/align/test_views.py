@@ -1,11 +1,11 @@
-"""Pictures for people: the edges of a registered pair lie on each other."""
+"""Pictures of a pair: its edges lie on each other once it is registered."""
 
 import cv2
 import numpy as np
 import pytest
 
 from deepflash.align.batch import align_pair
-from deepflash.align.report import before_after, before_after_strip
+from deepflash.align.views import before_after, before_after_strip
 from deepflash.pairs import Alignment, Pair
 
 from .sitters import write_pair
