@@ -622,17 +622,63 @@ def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_ima
     return _print_account(account, json)
 
 
+@align_group.command("report")
+@click.argument("aligned", type=_FOLDER)
+@click.option("-o", "--out", type=_FILE, default="report.html", show_default=True, help="HTML page to write.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Pairs to show, the worst first; 0 shows all."
+)
+@click.option(
+    "--width",
+    "picture_width",
+    type=click.IntRange(120, 1600),
+    default=480,
+    show_default=True,
+    help="Of each picture, pixels; at 480 a pair takes about 0.15 MB.",
+)
+@workers_option
+@json_option
+def align_report_command(aligned: Path, out: Path, limit: int, picture_width: int, workers: int | None, json: bool) -> ExitCode:
+    """Write one HTML page on which to look through the registrations in ALIGNED, the worst first.
+
+    The page holds its pictures and needs no network: flicker, checkerboard, difference and edges of every pair before
+    and after registration, landmarks, numbers and reasons. It shows people's faces: treat it like their photographs.
+    """
+    from deepflash.align.report import write_report
+    from deepflash.batch import usable_cores
+    from deepflash.progress import shown
+
+    with shown("report") as report:
+        written = write_report(
+            aligned,
+            out,
+            limit=limit or None,
+            picture_width_px=picture_width,
+            workers=workers or usable_cores(),
+            report=report,
+        )
+    for entry in written.account.set_aside:
+        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    click.echo(dumps(written.as_dict()) if json else written.sentence())
+    return written.account.exit_code
+
+
 @align_group.command("pair")
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
 @click.option(
     "-o", "--out", type=_FILE, help="Picture to write (PNG, or .jpg): both photographs, and their overlay before and after."
 )
+@click.option(
+    "--report", "page", type=_FILE, help="HTML page to write, as `align report` does: flicker, checkerboard and more."
+)
 @json_option
-def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) -> None:
+def align_pair_command(flash: Path, studio: Path, out: Path | None, page: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
     from deepflash.align.batch import align_pair
+    from deepflash.align.report import write_page
     from deepflash.align.views import before_after_strip
+    from deepflash.align.words import numbers_in_words
     from deepflash.files import write_durably
     from deepflash.pairs import Pair
     from deepflash.pictures import encode
@@ -640,6 +686,8 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
     alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
     if out:
         write_durably(out, encode(before_after_strip(alignment), ".jpg" if out.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
+    if page:
+        write_page([alignment], page, title=flash.name)
     if json:
         click.echo(
             dumps(
@@ -654,6 +702,9 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
         )
         return
     click.echo(f"{alignment.verdict}: {'; '.join(alignment.reasons) or 'nothing to remark'}")
+    for label, value in numbers_in_words(alignment):
+        click.echo(f"  {label:<48} {value}")
+    click.echo(f"map from flash to studio pixels ({alignment.method}):")
     for row in alignment.moving_from_fixed:
         click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))
 

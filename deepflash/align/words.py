@@ -28,7 +28,7 @@ def _degrees(value: float, _alignment: Alignment) -> str:
 
 
 def _of_one(value: float, _alignment: Alignment) -> str:
-    return f"{value:.2f} (1 is perfect)"
+    return f"{value:.2f} of 1"
 
 
 def _of_face(value: float, alignment: Alignment) -> str:
@@ -55,9 +55,9 @@ _SAID: dict[str, tuple[str, Callable[[float, Alignment], str]]] = {
     "landmark_residual": ("the eyes are apart by", _of_eyes),
     "agreement_before": ("edges agree before registration", _of_one),
     "agreement": ("edges agree after registration", _of_one),
-    "overlap": ("of the face inside the studio photograph", _percent),
+    "overlap": ("share of the face in the studio photograph", _percent),
     "shift": ("the face moved by", _of_width),
-    "rotation_deg": ("and turned by", _degrees),
-    "scale_change": ("and changed in size by", _percent),
-    "shear": ("and was sheared by", _percent),
+    "rotation_deg": ("it turned by", _degrees),
+    "scale_change": ("it changed in size by", _percent),
+    "shear": ("it was sheared by", _percent),
 }
