@@ -8,12 +8,14 @@ files for the whole process.
 import functools
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
+from deepflash.affine import IDENTITY, Affine, apply, compose, inverse
 from deepflash.errors import FaceError
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
@@ -22,6 +24,13 @@ DETECTION_SIDE_PX = 1024
 """Faces are searched on a copy with this longer side: 60 ms a copy, faces from 60 px found."""
 
 LandmarkModel = Literal["small", "large"]
+
+Box = tuple[float, float, float, float]
+
+_SURE, _LIKELY = 0.0, -0.6  # of the detector's score: anywhere, where the other photograph shows a face
+_NEAR_PX = 160  # an expected face's width on the copy that is searched around it
+_LANDMARKS_PX = 400  # a face's width on the copy on which landmarks are fitted
+_TILTS_DEG = (-25.0, 25.0)  # the detector itself knows heads tilted by 20 to 30 degrees
 
 
 def find_faces(picture: Picture, *, landmarks: LandmarkModel = "small") -> list[Face]:
@@ -58,6 +67,124 @@ def find_faces(picture: Picture, *, landmarks: LandmarkModel = "small") -> list[
     return sorted(faces, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1]))
 
 
+def find_subject(picture: Picture) -> list[Face]:
+    """Find the faces in a portrait; where none is seen at once, look brighter, closer, and with the head tilted.
+
+    Four times as fast as `find_faces` where a face fills 8 % of the picture's longer side.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB `uint8`.
+
+    Returns
+    -------
+    list of Face
+        What the first of these steps found, with 5 landmarks, the largest first: on a grey copy of `DETECTION_SIDE_PX`,
+        with its contrast equalised, enlarged twofold (faces from 40 px of 1024), and tilted by 25 degrees either way.
+
+    Raises
+    ------
+    FaceError
+        if `face_recognition` cannot be used on this machine.
+    """
+    copy, copy_from_picture = _scaled(_gray(picture), DETECTION_SIDE_PX / max(picture.shape[:2]))
+    for attempt, copy_from_attempt in _attempts(copy, enlarged=True):
+        found = _detected(attempt, _SURE, compose(inverse(copy_from_picture), copy_from_attempt))
+        if found:
+            return sorted(found, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1]))
+    return []
+
+
+def find_near(picture: Picture, expected: Face) -> Face | None:
+    """Find a face about where one is expected, since the other photograph of the pair shows it there.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB `uint8`.
+    expected
+        In pixels of `picture`.
+
+    Returns
+    -------
+    Face or None
+        The nearest face that `may_be_one` with the expected one, with 5 landmarks.
+
+    Raises
+    ------
+    FaceError
+        if `face_recognition` cannot be used on this machine.
+    """
+    left, top, right, bottom = expected.box
+    margin = right - left
+    x, y = max(0, round(left - margin)), max(0, round(top - margin))
+    part = picture[y : max(0, round(bottom + margin)), x : max(0, round(right + margin))]
+    if min(part.shape[:2]) < 2:
+        return None
+    copy, copy_from_part = _scaled(_gray(part), _NEAR_PX / margin)
+    picture_from_copy = compose(np.array([[1.0, 0, x], [0, 1, y]]), inverse(copy_from_part))
+    for attempt, copy_from_attempt in _attempts(copy):
+        found = _detected(attempt, _LIKELY, compose(picture_from_copy, copy_from_attempt))
+        near = [face for face in found if may_be_one(face, expected)]
+        if near:
+            return min(near, key=lambda face: _apart(face, expected))
+    return None
+
+
+def may_be_one(face: Face, other: Face) -> bool:
+    """Return whether faces in the two photographs of a pair are near and alike enough in size to be one person's.
+
+    Their middles lie within 0.6 widths, and the widths within a factor of 1.6.
+    """
+    width, other_width = (one.box[2] - one.box[0] for one in (face, other))
+    return _apart(face, other) < 0.6 * max(width, other_width) and max(width, other_width) < 1.6 * min(width, other_width)
+
+
+def fit_landmarks(picture: Picture, box: Box, model: LandmarkModel = "small") -> Face:
+    """Return the face in a box that is known already: its landmarks, fitted without a search.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB `uint8`.
+    box
+        (left, top, right, bottom) in pixels of `picture`.
+    model
+        As `landmarks` for `find_faces`.
+
+    Raises
+    ------
+    FaceError
+        if `face_recognition` cannot be used on this machine.
+    """
+    left, top, right, bottom = box
+    margin = (right - left) / 2
+    x, y = max(0, round(left - margin)), max(0, round(top - margin))
+    part = picture[y : max(1, round(bottom + margin)), x : max(1, round(right + margin))]
+    copy, copy_from_part = _scaled(part, min(1.0, _LANDMARKS_PX / (right - left)))
+    picture_from_copy = compose(np.array([[1.0, 0, x], [0, 1, y]]), inverse(copy_from_part))
+    corners = apply(inverse(picture_from_copy), np.reshape(box, (2, 2)))
+    return Face(box, map_face(_landmarks(copy, _whole(corners), model), picture_from_copy).landmarks)
+
+
+def map_face(face: Face, affine: Affine) -> Face:
+    """Move a face: its landmarks, and the upright box around its moved corners.
+
+    If the map mirrors, `left_...` and `right_...` landmarks exchange names: they stay left and right as seen.
+    """
+    left, top, right, bottom = face.box
+    corners = apply(affine, np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
+    mirrors = float(np.linalg.det(affine[:, :2])) < 0
+    landmarks = {
+        _exchanged(name) if mirrors else name: [(float(x), float(y)) for x, y in apply(affine, np.array(points))]
+        for name, points in face.landmarks.items()
+        if points
+    }
+    (new_left, new_top), (new_right, new_bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return Face((new_left, new_top, new_right, new_bottom), landmarks)
+
+
 def subject_face(faces: list[Face], width: int, height: int) -> Face | None:
     """Return the face of the person photographed: the largest near the middle; None if there is none.
 
@@ -82,6 +209,70 @@ def _full_size(
     top, right, bottom, left = box
     landmarks = {name: [point(x, y) for x, y in points] for name, points in groups.items()}
     return Face((*point(left, top), *point(right, bottom)), landmarks)
+
+
+def _attempts(copy: Picture, *, enlarged: bool = False) -> Iterator[tuple[Picture, Affine]]:
+    """Yield grey pictures in which a face may show, and the maps from their pixels to those of `copy`."""
+    yield copy, IDENTITY
+    equalised = _equalised(copy)
+    yield equalised, IDENTITY
+    if enlarged:
+        larger, larger_from_copy = _scaled(equalised, 2.0)
+        yield larger, inverse(larger_from_copy)
+    height, width = copy.shape
+    for angle_deg in _TILTS_DEG:
+        tilt = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0), np.float64)
+        tilted = cv2.warpAffine(equalised, tilt, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        yield np.asarray(tilted, np.uint8), inverse(tilt)
+
+
+def _detected(gray: Picture, least_score: float, picture_from_gray: Affine) -> list[Face]:
+    boxes, _scores, _ = _face_recognition().api.face_detector.run(gray, 0, least_score)
+    return [
+        map_face(_landmarks(gray, (box.left(), box.top(), box.right(), box.bottom()), "small"), picture_from_gray)
+        for box in boxes
+    ]
+
+
+def _landmarks(picture: Picture, box: tuple[int, int, int, int], model: LandmarkModel) -> Face:
+    left, top, right, bottom = box
+    groups = _face_recognition().face_landmarks(picture, [(top, right, bottom, left)], model=model)[0]
+    return Face((left, top, right, bottom), groups)
+
+
+def _whole(corners: Any) -> tuple[int, int, int, int]:
+    left, top, right, bottom = np.rint(corners).astype(int).ravel().tolist()
+    return left, top, right, bottom
+
+
+def _apart(face: Face, other: Face) -> float:
+    middles = [np.array([one.box[0] + one.box[2], one.box[1] + one.box[3]]) / 2 for one in (face, other)]
+    return float(np.linalg.norm(middles[0] - middles[1]))
+
+
+def _equalised(gray: Picture) -> Picture:
+    """Return a picture with equal contrast everywhere, its noise smoothed before that is amplified."""
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    return np.asarray(cv2.createCLAHE(3.0, (4, 4)).apply(smooth), np.uint8)
+
+
+def _gray(picture: Picture) -> Picture:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _scaled(picture: Picture, factor: float) -> tuple[Picture, Affine]:
+    """Return a copy, and the map from the picture's pixels to the copy's."""
+    height, width = picture.shape[:2]
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    copy = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    across, down = size[0] / width, size[1] / height  # not quite `factor`, as pixels are whole
+    return np.ascontiguousarray(copy, np.uint8), np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+
+
+def _exchanged(name: str) -> str:
+    if name.startswith("left_"):
+        return "right_" + name.removeprefix("left_")
+    return "left_" + name.removeprefix("right_") if name.startswith("right_") else name
 
 
 @functools.cache
