@@ -15,7 +15,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from deepflash.affine import IDENTITY, Affine, apply, compose, inverse
+from deepflash.affine import Affine, apply, compose, inverse
 from deepflash.errors import FaceError
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
@@ -30,6 +30,7 @@ Box = tuple[float, float, float, float]
 _SURE, _LIKELY = 0.0, -0.6  # of the detector's score: anywhere, where the other photograph shows a face
 _NEAR_PX = 160  # an expected face's width on the copy that is searched around it
 _LANDMARKS_PX = 400  # a face's width on the copy on which landmarks are fitted
+_LARGER = 2.5  # the copy for small faces, of the usual one
 _TILTS_DEG = (-25.0, 25.0)  # the detector itself knows heads tilted by 20 to 30 degrees
 
 
@@ -81,16 +82,17 @@ def find_subject(picture: Picture) -> list[Face]:
     -------
     list of Face
         What the first of these steps found, with 5 landmarks, the largest first: on a grey copy of `DETECTION_SIDE_PX`,
-        with its contrast equalised, enlarged twofold (faces from 40 px of 1024), and tilted by 25 degrees either way.
+        with its contrast equalised, enlarged (faces from 32 px of 1024), and tilted by 25 degrees either way.
 
     Raises
     ------
     FaceError
         if `face_recognition` cannot be used on this machine.
     """
-    copy, copy_from_picture = _scaled(_gray(picture), DETECTION_SIDE_PX / max(picture.shape[:2]))
-    for attempt, copy_from_attempt in _attempts(copy, enlarged=True):
-        found = _detected(attempt, _SURE, compose(inverse(copy_from_picture), copy_from_attempt))
+    gray = _gray(picture)
+    scale = DETECTION_SIDE_PX / max(gray.shape)
+    for attempt, picture_from_attempt in _attempts(gray, scale, larger=_LARGER * scale):
+        found = _detected(attempt, _SURE, picture_from_attempt)
         if found:
             return sorted(found, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1]))
     return []
@@ -122,10 +124,9 @@ def find_near(picture: Picture, expected: Face) -> Face | None:
     part = picture[y : max(0, round(bottom + margin)), x : max(0, round(right + margin))]
     if min(part.shape[:2]) < 2:
         return None
-    copy, copy_from_part = _scaled(_gray(part), _NEAR_PX / margin)
-    picture_from_copy = compose(np.array([[1.0, 0, x], [0, 1, y]]), inverse(copy_from_part))
-    for attempt, copy_from_attempt in _attempts(copy):
-        found = _detected(attempt, _LIKELY, compose(picture_from_copy, copy_from_attempt))
+    picture_from_part = np.array([[1.0, 0, x], [0, 1, y]])
+    for attempt, part_from_attempt in _attempts(_gray(part), _NEAR_PX / margin):
+        found = _detected(attempt, _LIKELY, compose(picture_from_part, part_from_attempt))
         near = [face for face in found if may_be_one(face, expected)]
         if near:
             return min(near, key=lambda face: _apart(face, expected))
@@ -211,19 +212,21 @@ def _full_size(
     return Face((*point(left, top), *point(right, bottom)), landmarks)
 
 
-def _attempts(copy: Picture, *, enlarged: bool = False) -> Iterator[tuple[Picture, Affine]]:
-    """Yield grey pictures in which a face may show, and the maps from their pixels to those of `copy`."""
-    yield copy, IDENTITY
+def _attempts(gray: Picture, scale: float, larger: float | None = None) -> Iterator[tuple[Picture, Affine]]:
+    """Yield scaled copies of a grey picture in which a face may show, and the maps from their pixels to the picture's."""
+    copy, copy_from_picture = _scaled(gray, scale)
+    picture_from_copy = inverse(copy_from_picture)
+    yield copy, picture_from_copy
     equalised = _equalised(copy)
-    yield equalised, IDENTITY
-    if enlarged:
-        larger, larger_from_copy = _scaled(equalised, 2.0)
-        yield larger, inverse(larger_from_copy)
+    yield equalised, picture_from_copy
+    if larger:
+        enlarged, enlarged_from_picture = _scaled(gray, larger)
+        yield enlarged, inverse(enlarged_from_picture)
     height, width = copy.shape
     for angle_deg in _TILTS_DEG:
         tilt = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0), np.float64)
         tilted = cv2.warpAffine(equalised, tilt, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        yield np.asarray(tilted, np.uint8), inverse(tilt)
+        yield np.asarray(tilted, np.uint8), compose(picture_from_copy, inverse(tilt))
 
 
 def _detected(gray: Picture, least_score: float, picture_from_gray: Affine) -> list[Face]:
