@@ -29,7 +29,7 @@ from deepflash.errors import ClusterError
 CONNECT_WITHIN_S = 20.0
 NO_WORKERS_FOR_S = 120.0
 
-_ADDRESS = re.compile(r"[a-z]+://\S+:\d+")
+_ADDRESS = re.compile(r"(tcp|tls|ucx|wss?)://\S+:\d+")
 _COUNT_EVERY_S = 2.0
 _ANSWER_WITHIN_S = 60.0
 _ONE_AT_A_TIME = threading.Lock()  # a worker may have several threads; dlib and SimpleITK want a process of their own
@@ -83,7 +83,7 @@ def _connect(address: str) -> Any:
     by_file = address.endswith(".json")
     if not by_file and not _ADDRESS.fullmatch(address):
         raise ClusterError(
-            f"{address} is not the address of a Dask scheduler; give one such as tcp://10.0.0.1:8786, or its scheduler file (.json)"
+            f"{address} is no address of a Dask scheduler; give one such as tcp://10.0.0.1:8786, or its scheduler file (.json)"
         )
     if by_file and not Path(address).exists():
         raise ClusterError(f"{address} does not exist; `dask scheduler --scheduler-file {address}` writes it")
@@ -120,9 +120,9 @@ class _DaskTeam:
         self._seen_s = time.monotonic()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        order = pickle.dumps((function, arguments))
+        order = _Order(__version__, self._must_see, pickle.dumps((function, arguments)))
         answer: Future[Any] = Future()
-        future = self._executor.submit(_work, __version__, self._must_see, order)
+        future = self._executor.submit(pickle.loads, pickle.dumps(order))
         future.add_done_callback(functools.partial(self._pass_on, answer))
         return answer
 
@@ -138,10 +138,10 @@ class _DaskTeam:
     def _translated(self, error: Exception) -> Exception:
         if type(error).__name__ == "KilledWorker":
             return WorkersDied(getattr(error, "allowed_failures", 3) + 1)
-        if isinstance(error, ModuleNotFoundError) or "deserialization" in str(error):
+        if isinstance(error, ModuleNotFoundError):
             return ClusterError(
-                f"the scheduler or a worker at {self._address} lacks deepflash or what it needs"
-                f" ({_first_line(error.__cause__ or error)}); install deepflash {__version__} on all of them"
+                f"a worker of the cluster at {self._address} lacks what it needs ({error}); install deepflash {__version__}"
+                " on all its machines"
             )
         return error
 
@@ -170,12 +170,26 @@ class _DaskTeam:
         self._client.close()
 
 
-def _work(version: str, must_see: tuple[Path, ...], order: bytes) -> Any:
+class _Order:
+    """A call of `_work` that happens when it is unpickled.
+
+    To Dask this is bytes and a function of the standard library. Had it to unpickle something of ours by itself, the
+    scheduler would need this package too, and a worker without it would die instead of telling what it lacks.
+    """
+
+    def __init__(self, version: str, must_see: tuple[Path, ...], call: bytes) -> None:
+        self._arguments = (version, must_see, call)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _work, self._arguments
+
+
+def _work(version: str, must_see: tuple[Path, ...], call: bytes) -> Any:
     """Run in a worker."""
     with _ONE_AT_A_TIME:
         _check_worker(version, must_see)
         hold_one_thread()
-        function, arguments = pickle.loads(order)  # noqa: S301 (from the scheduler, which can run anything here anyway)
+        function, arguments = pickle.loads(call)  # noqa: S301 (from the scheduler, which can run anything here anyway)
         return function(*arguments)
 
 
