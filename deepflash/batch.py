@@ -8,6 +8,7 @@ not survive a fork), and hold one thread each: two processes with one thread bea
 """
 
 import functools
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -120,6 +121,21 @@ _Suspect = tuple[_Numbered[U], int]  # with the number of workers that died over
 def usable_cores() -> int:
     """Return how many cores this process may use: what a container or `taskset` leaves of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_part(name: str, part: tuple[int, int]) -> bool:
+    """Tell whether a unit belongs to part k of n, `part` being (k, n) with 1 <= k <= n, by its name alone.
+
+    Every name is in exactly one of n parts, and stays there whatever other units come or go, so that jobs that know
+    nothing of each other share work by it.
+
+    >>> [in_part("S001-a-03", (k, 3)) for k in (1, 2, 3)]
+    [False, True, False]
+    """
+    k, n = part
+    if not 1 <= k <= n:
+        raise ValueError(f"part {k} of {n} does not exist; the first of {n} is 1, the last {n}")
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()) % n == k - 1
 
 
 def _of_this_machine(workers: int, units: int) -> Crew:

@@ -601,24 +601,65 @@ def align_group() -> None:
     """Register the studio photograph onto the flash photograph."""
 
 
+def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    k, _, n = value.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise click.BadParameter(f"{value!r} is no part; write K/N with K from 1 to N, such as 3/64")
+    return int(k), int(n)
+
+
 @align_group.command("batch")
 @click.argument("raw", type=_FOLDER)
 @click.argument("aligned", type=_FOLDER)
 @workers_option
+@click.option(
+    "--method",
+    type=click.Choice(["paper", "mattes", "refined"]),
+    default="refined",
+    show_default=True,
+    help="How to register. What another method finished is done again.",
+)
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Let the workers of this Dask scheduler do it: tcp://HOST:PORT, or its scheduler file (.json).",
+)
+@click.option("--part", metavar="K/N", callback=_part, help="Do only the K-th of N parts of the pairs, K from 1, as in 3/64.")
 @click.option("--write-images", is_flag=True, help="Also store each registered studio photograph.")
 @json_option
-def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_images: bool, json: bool) -> ExitCode:
+def align_batch_command(
+    raw: Path,
+    aligned: Path,
+    workers: int | None,
+    method: Any,
+    cluster: str | None,
+    part: tuple[int, int] | None,
+    write_images: bool,
+    json: bool,
+) -> ExitCode:
     """Register every pair in RAW and write one JSON per pair into ALIGNED.
 
     RAW is a tree written by `capture`, or any folder of files NN_flash.jpg and NN_studio.jpg. Finished work is
-    recognised by content and skipped.
+    recognised by content and skipped. docs/clusters.md tells how several machines share the work.
     """
     from deepflash.align.batch import align_batch
-    from deepflash.batch import usable_cores
     from deepflash.progress import shown
 
+    if cluster and workers:
+        raise click.UsageError("--workers are processes of this machine; a --cluster brings its own. Give one of them")
     with shown("align") as report:
-        account = align_batch(raw, aligned, workers=workers or usable_cores(), write_images=write_images, report=report)
+        account = align_batch(
+            raw,
+            aligned,
+            workers=workers,
+            method=method,
+            cluster=cluster,
+            part=part,
+            write_images=write_images,
+            report=report,
+        )
     return _print_account(account, json)
 
 

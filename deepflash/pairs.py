@@ -92,6 +92,8 @@ class Alignment:
         (width, height) in pixels of the upright flash and studio photographs.
     moving_from_fixed
         The affine map as ((a, b, tx), (c, d, ty)); see the module's convention.
+    method, method_asked
+        How the map was found, and the method that was asked for: `refined` keeps the coarse map where that is better.
     verdict
         `good`, `check` (usable, look at it) or `bad` (left out of data sets).
     reasons
@@ -114,6 +116,7 @@ class Alignment:
     method: str
     verdict: str
     reasons: tuple[str, ...] = ()
+    method_asked: str = ""
     quality: dict[str, float] = field(default_factory=dict)
     flash_face: Face | None = None
     studio_face: Face | None = None
