@@ -18,10 +18,10 @@ class Account:
     """What became of every item of a batch, or of one `part` of it, such as 3/64."""
 
     unit: str = "pair"
-    part: str = ""
     done: int = 0
     skipped: int = 0  # finished by an earlier run and still valid
     set_aside: list[SetAside] = field(default_factory=list)
+    part: str = ""
 
     @property
     def total(self) -> int:

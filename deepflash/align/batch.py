@@ -6,6 +6,8 @@ with the full one to 0.003 px in position); the map it returns is for the photog
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +21,7 @@ from deepflash.affine import Affine, apply, inverse
 from deepflash.align import frame
 from deepflash.align.quality import judge
 from deepflash.align.registration import TILES_WIDTH_PX, register
-from deepflash.batch import in_part, run_all, usable_cores
+from deepflash.batch import Crew, in_part, run_all, usable_cores
 from deepflash.cluster import dask_workers
 from deepflash.errors import AlignError, PairError
 from deepflash.faces import find_faces, subject_face
@@ -93,8 +95,7 @@ def align_batch(
     _make_ready(aligned, raw)
     account = Account(part="/".join(map(str, part or ())), set_aside=set_aside)
     unit = functools.partial(_align_into, aligned.absolute(), method, write_images)
-    with temporary_folder(aligned) as sign:  # who sees it sees this very folder, not another disk's of the same name
-        crew = dask_workers(cluster, (raw.absolute(), sign.absolute())) if cluster else workers or usable_cores()
+    with _crew(aligned, raw, workers, cluster) as crew:
         for outcome in run_all(unit, pairs, workers=crew, report=report):
             if outcome.error is not None:
                 account.set_aside.append(SetAside(outcome.unit.id, outcome.error))
@@ -132,6 +133,15 @@ def registered_studio(alignment: Alignment) -> Picture:
 class _Checksums:
     flash: str
     studio: str
+
+
+@contextmanager
+def _crew(aligned: Path, raw: Path, workers: int | None, cluster: str | None) -> Iterator[int | Crew]:
+    if cluster is None:
+        yield workers or usable_cores()
+        return
+    with temporary_folder(aligned) as sign:  # who sees it sees this very folder, not another disk's of the same name
+        yield dask_workers(cluster, (raw.absolute(), sign.absolute()))
 
 
 def _make_ready(aligned: Path, raw: Path) -> None:
