@@ -14,7 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pairs_with_truth import BENCHES, Case, cases, grid, mean_distance
+from pairs_with_truth import BENCHES, Case, cases
+from truth import grid, mean_distance
 
 from deepflash.affine import IDENTITY
 from deepflash.align.quality import judge
