@@ -33,7 +33,7 @@ from deepflash.pictures import jpeg_base64, read_header
 from deepflash.progress import Report, silent
 
 PAIRS_SHOWN = 200
-"""By default; at the default width that is a page of about 25 MB."""
+"""By default; at the default width that is a page of about 30 MB."""
 
 PICTURE_WIDTH_PX = 480
 
@@ -99,7 +99,7 @@ def write_report(
     limit
         How many pairs to show at most, the worst of them; None shows all.
     picture_width_px
-        Of each picture; its height is 1.25 times that. Three pictures of 480 px take about 120 kB.
+        Of each picture; its height is 1.25 times that. Three pictures of 480 px take about 0.15 MB.
     workers
         Number of processes that draw; the page does not depend on it.
     report
