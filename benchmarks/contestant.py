@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 from peers import PEERS, NoAnswerError, Task
 
+from deepflash.errors import DeepflashError
 from deepflash.pairs import Face, Pair
 from deepflash.pictures import read_rgb
 
@@ -54,39 +55,47 @@ def _choose(method: str) -> Callable[[Path], dict[str, Any]]:
 
 def _peer(folder: Path, method: str) -> dict[str, Any]:
     task = _task(folder)
-    start_s = time.process_time()
-    try:
-        affine, failure = PEERS[method](task).tolist(), ""
-    except NoAnswerError as error:
-        affine, failure = None, str(error)
-    return {"affine": affine, "failure": failure, "cpu_s": time.process_time() - start_s}
+    return _timed(lambda: {"affine": PEERS[method](task).tolist()})
 
 
 def _register(folder: Path, method: str) -> dict[str, Any]:
     from deepflash.align.registration import register
 
     task = _task(folder)
-    start_s = time.process_time()
-    registration = register(task.flash, task.studio, fixed_face=task.flash_face, moving_face=task.studio_face, method=method)
-    cpu_s = time.process_time() - start_s
-    return {"affine": registration.moving_from_fixed.tolist(), "failure": "", "cpu_s": cpu_s, "did": registration.method}
+    faces = {"fixed_face": task.flash_face, "moving_face": task.studio_face}
+
+    def answer() -> dict[str, Any]:
+        registration = register(task.flash, task.studio, **faces, method=method)
+        return {"affine": registration.moving_from_fixed.tolist(), "did": registration.method}
+
+    return _timed(answer)
 
 
 def _align(folder: Path) -> dict[str, Any]:
     """Do all that `deepflash align batch` does with a pair: checksums, decoding, faces, registration, checks."""
     from deepflash.align.batch import align_pair
 
+    def answer() -> dict[str, Any]:
+        alignment = align_pair(Pair("pair", "S001", folder / "flash.jpg", folder / "studio.jpg"))
+        return {
+            "affine": alignment.moving_from_fixed,
+            "did": alignment.method,
+            "verdict": alignment.verdict,
+            "reasons": alignment.reasons,
+            "quality": alignment.quality,
+        }
+
+    return _timed(answer)
+
+
+def _timed(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return an answer with its CPU seconds; a refusal is an answer, too, any other error ends the process."""
     start_s = time.process_time()
-    alignment = align_pair(Pair("pair", "S001", folder / "flash.jpg", folder / "studio.jpg"))
-    return {
-        "affine": alignment.moving_from_fixed,
-        "failure": "",
-        "cpu_s": time.process_time() - start_s,
-        "did": alignment.method,
-        "verdict": alignment.verdict,
-        "reasons": alignment.reasons,
-        "quality": alignment.quality,
-    }
+    try:
+        result = {"failure": "", **answer()}
+    except (NoAnswerError, DeepflashError) as error:
+        result = {"failure": str(error), "affine": None}
+    return {**result, "cpu_s": time.process_time() - start_s}
 
 
 def _task(folder: Path) -> Task:

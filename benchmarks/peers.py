@@ -173,7 +173,7 @@ def powell(method: Any) -> None:
 
 
 def lbfgs2(method: Any) -> None:
-    """Use the limited-memory quasi-Newton method, whose first step is of length 1: in a frame 100 units wide, without scales."""
+    """Use the limited-memory quasi-Newton method, whose first step is of length 1: in a frame 100 wide, without scales."""
     method.SetOptimizerAsLBFGS2(numberOfIterations=60, deltaConvergenceTolerance=1e-6)
 
 

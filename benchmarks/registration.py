@@ -16,6 +16,7 @@ photograph 3120 px wide. CPU seconds are those of the registration alone, withou
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import subprocess
@@ -159,7 +160,7 @@ def answers(method: str, stored: list[Stored], results: Path) -> dict[str, dict[
     done: dict[str, dict[str, Any]] = {}
     for line in file.read_text().splitlines() if file.exists() else []:
         result = json.loads(line)
-        if result["version"] == version and result["method"] == method:
+        if result["version"] == version and result["method"] == method and result["failure"] != "not installed":
             done[result["case"]] = result
     todo = [case for case in stored if _key(case) not in done]
     if todo:
@@ -174,7 +175,12 @@ def answers(method: str, stored: list[Stored], results: Path) -> dict[str, dict[
 
 def _key(case: Stored) -> str:
     """Return what changes with the case's content."""
-    return f"{case.id} {_checksum(sorted(case.folder.iterdir()))}"
+    return f"{case.id} {_content(case.folder)}"
+
+
+@functools.cache
+def _content(folder: Path) -> str:
+    return _checksum(folder.iterdir())
 
 
 def _asked(method: str, todo: list[Stored]) -> Iterator[tuple[Stored, dict[str, Any]]]:
@@ -187,6 +193,8 @@ def _asked(method: str, todo: list[Stored]) -> Iterator[tuple[Stored, dict[str, 
             for line in child.stdout:
                 if line.startswith("{"):  # libraries print, too
                     yield todo.pop(0), json.loads(line)
+        if child.returncode > 0:
+            raise SystemExit(f"{method}: its process failed at {todo[0].folder}; see above")
         if todo:
             reason = f"no answer in {LIMIT_S} s" if child.returncode == -14 else f"died ({child.returncode})"
             yield todo.pop(0), {"affine": None, "failure": reason, "cpu_s": float(LIMIT_S), "peak_mb": 0.0}
