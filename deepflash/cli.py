@@ -610,17 +610,20 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return int(k), int(n)
 
 
-@align_group.command("batch")
-@click.argument("raw", type=_FOLDER)
-@click.argument("aligned", type=_FOLDER)
-@workers_option
-@click.option(
+method_option = click.option(
     "--method",
     type=click.Choice(["paper", "mattes", "refined"]),
     default="refined",
     show_default=True,
-    help="How to register. What another method finished is done again.",
+    help="How to register: to the letter of the paper (minutes), its metric on gradients, or that refined to sub-pixels.",
 )
+
+
+@align_group.command("batch")
+@click.argument("raw", type=_FOLDER)
+@click.argument("aligned", type=_FOLDER)
+@workers_option
+@method_option
 @click.option(
     "--cluster",
     metavar="ADDRESS",
@@ -642,7 +645,8 @@ def align_batch_command(
     """Register every pair in RAW and write one JSON per pair into ALIGNED.
 
     RAW is a tree written by `capture`, or any folder of files NN_flash.jpg and NN_studio.jpg. Finished work is
-    recognised by content and skipped. docs/clusters.md tells how several machines share the work.
+    recognised by content and skipped; what another method finished is done again. docs/clusters.md tells how several
+    machines share the work.
     """
     from deepflash.align.batch import align_batch
     from deepflash.progress import shown
@@ -707,6 +711,7 @@ def align_report_command(aligned: Path, out: Path, limit: int, picture_width: in
 @align_group.command("pair")
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
+@method_option
 @click.option(
     "-o", "--out", type=_FILE, help="Picture to write (PNG, or .jpg): both photographs, and their overlay before and after."
 )
@@ -714,7 +719,7 @@ def align_report_command(aligned: Path, out: Path, limit: int, picture_width: in
     "--report", "page", type=_FILE, help="HTML page to write, as `align report` does: flicker, checkerboard and more."
 )
 @json_option
-def align_pair_command(flash: Path, studio: Path, out: Path | None, page: Path | None, json: bool) -> None:
+def align_pair_command(flash: Path, studio: Path, method: Any, out: Path | None, page: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
     from deepflash.align.batch import align_pair
     from deepflash.align.report import write_page
@@ -724,7 +729,7 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, page: Path |
     from deepflash.pairs import Pair
     from deepflash.pictures import encode
 
-    alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
+    alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()), method)
     if out:
         write_durably(out, encode(before_after_strip(alignment), ".jpg" if out.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
     if page:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from deepflash.accounts import Account, SetAside
-from deepflash.affine import IDENTITY, Affine, Points, apply, compose, inverse
+from deepflash.affine import Affine, Points, apply, inverse
 from deepflash.align.views import face_views
 from deepflash.align.words import numbers_in_words
 from deepflash.batch import run_all
@@ -204,13 +204,12 @@ def _check_photograph(path: Path, size: tuple[int, int], sha256: str) -> None:
 
 def _shapes(alignment: Alignment, view: Affine) -> dict[str, Any]:
     """Return boxes (R, and M before or M' after registration) and residual arrows, in pixels of the drawn pictures."""
-    drawn_from_flash = inverse(view)
-    flash, studio = alignment.flash_face, alignment.studio_face
-    shapes: dict[str, Any] = {"flashBox": _box(flash, drawn_from_flash)}
-    for name, flash_from_studio in (("before", IDENTITY), ("after", inverse(np.array(alignment.moving_from_fixed)))):
-        drawn_from_studio = compose(drawn_from_flash, flash_from_studio)
-        arrows = _arrows(flash, drawn_from_flash, studio, drawn_from_studio)
-        shapes[name] = {"box": _box(studio, drawn_from_studio), "arrows": arrows}
+    drawn = inverse(view)
+    flash = alignment.flash_face
+    shapes: dict[str, Any] = {"flashBox": _box(flash, drawn)}
+    measured = "landmark_residual" in alignment.quality  # else one face was made from the other: no residual to show
+    for name, studio in (("before", alignment.studio_face), ("after", alignment.registered_face)):
+        shapes[name] = {"box": _box(studio, drawn), "arrows": _arrows(flash, studio, drawn) if measured else []}
     return shapes
 
 
@@ -221,7 +220,7 @@ def _box(face: Face | None, drawn_from_photograph: Affine) -> list[list[float]]:
     return _finite(apply(drawn_from_photograph, [(left, top), (right, top), (right, bottom), (left, bottom)]))
 
 
-def _arrows(flash: Face | None, drawn_from_flash: Affine, studio: Face | None, drawn_from_studio: Affine) -> list[list[float]]:
+def _arrows(flash: Face | None, studio: Face | None, drawn_from_photograph: Affine) -> list[list[float]]:
     """Return (x, y of the flash landmark, x, y of the studio one) for landmarks that both faces have."""
     if flash is None or studio is None:
         return []
@@ -229,7 +228,7 @@ def _arrows(flash: Face | None, drawn_from_flash: Affine, studio: Face | None, d
     for name, points in sorted(flash.landmarks.items()):
         others = studio.landmarks.get(name, [])
         if points and len(points) == len(others):
-            arrows += _finite(np.hstack([apply(drawn_from_flash, points), apply(drawn_from_studio, others)]))
+            arrows += _finite(np.hstack([apply(drawn_from_photograph, landmarks) for landmarks in (points, others)]))
     return arrows
 
 

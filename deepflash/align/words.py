@@ -19,6 +19,10 @@ def numbers_in_words(alignment: Alignment) -> list[tuple[str, str]]:
     return known + others
 
 
+def _plain(value: float, _alignment: Alignment) -> str:
+    return f"{value:.2f}"
+
+
 def _percent(value: float, _alignment: Alignment) -> str:
     return f"{value:.1%}"
 
@@ -52,7 +56,13 @@ _SAID: dict[str, tuple[str, Callable[[float, Alignment], str]]] = {
     "confidence": ("probability that the face is within 6 px of 3120", _percent),
     "backward_residual": ("forward and backward registration differ by", _of_face),
     "tile_residual": ("small parts of the face are off by", _of_face),
+    "tile_halves": ("half of them tell another map, off by", _of_face),
+    "bend": ("the face is bent by", _of_face),
+    "part_shift": ("the part that moved most moved by", _of_face),
+    "part_agreement": ("the part that agrees least agrees", _of_one),
     "landmark_residual": ("the eyes are apart by", _of_eyes),
+    "eye_likeness": ("the eyes are alike", _of_one),
+    "eye_uprightness": ("openness of the eyes (open -0.8, shut -1.5)", _plain),
     "agreement_before": ("edges agree before registration", _of_one),
     "agreement": ("edges agree after registration", _of_one),
     "overlap": ("share of the face in the studio photograph", _percent),

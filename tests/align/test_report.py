@@ -162,16 +162,15 @@ def test_a_folder_without_alignments_is_refused(tmp_path: Path) -> None:
 
 
 def test_arrows_lead_from_landmark_to_mapped_landmark(real: Alignment, tmp_path: Path) -> None:
-    """True by construction: a studio landmark where the map takes the flash one leaves no residual, one beside it does."""
+    """M before and M' after registration: drawn where they are in their photographs, to the scale of the picture."""
     assert real.flash_face
-    affine = np.array(real.moving_from_fixed)
-    eyes = np.array([[200.0, 240.0], [300.0, 250.0]])
-    mapped = eyes @ affine[:, :2].T + affine[:, 2] + np.array([[0.0, 0.0], [20.0, 0.0]])
+    mapped = [(190.0, 236.0), (310.0, 246.0)]
     box = real.flash_face.box
     alignment = replace(
         real,
         flash_face=Face(box, {"left_eye": [(200.0, 240.0), (300.0, 250.0)]}),
-        studio_face=Face(box, {"left_eye": [(float(x), float(y)) for x, y in mapped], "nose_tip": [(1.0, 1.0)]}),
+        studio_face=Face(box, {"left_eye": mapped, "nose_tip": [(1.0, 1.0)]}),
+        registered_face=Face(box, {"left_eye": [(200.0, 240.0), (320.0, 250.0)]}),
     )
 
     write_page([alignment], tmp_path / "report.html", title="one", picture_width_px=240)
@@ -179,9 +178,15 @@ def test_arrows_lead_from_landmark_to_mapped_landmark(real: Alignment, tmp_path:
     shapes = _Page((tmp_path / "report.html").read_text()).pairs()[0]["shapes"]
     (still, moved), scale = np.array(shapes["after"]["arrows"]), 240 / _view_width(shapes, box)
     assert np.linalg.norm(still[2:] - still[:2]) < 0.02
-    assert np.linalg.norm(moved[2:] - moved[:2]) == pytest.approx(20 * scale, rel=0.05)  # the map's own scale is within 3 %
+    assert np.linalg.norm(moved[2:] - moved[:2]) == pytest.approx(20 * scale, rel=0.01)
     before = np.array(shapes["before"]["arrows"][0])
-    assert np.linalg.norm(before[2:] - before[:2]) == pytest.approx(np.linalg.norm(mapped[0] - eyes[0]) * scale, rel=0.01)
+    assert np.linalg.norm(before[2:] - before[:2]) == pytest.approx(np.hypot(10, 4) * scale, rel=0.01)
+
+    lone = {name: value for name, value in real.quality.items() if name != "landmark_residual"}  # only one was detected
+
+    write_page([replace(alignment, quality=lone)], tmp_path / "report.html", title="one", picture_width_px=240)
+
+    assert _Page((tmp_path / "report.html").read_text()).pairs()[0]["shapes"]["after"]["arrows"] == []
 
 
 def _view_width(shapes: dict[str, Any], box: tuple[float, float, float, float]) -> float:
