@@ -741,6 +741,7 @@ def align_pair_command(flash: Path, studio: Path, method: Any, out: Path | None,
                     "verdict": alignment.verdict,
                     "reasons": alignment.reasons,
                     "method": alignment.method,
+                    "method_asked": alignment.method_asked,
                     "moving_from_fixed": alignment.moving_from_fixed,
                     "quality": alignment.quality,
                 }
@@ -748,8 +749,10 @@ def align_pair_command(flash: Path, studio: Path, method: Any, out: Path | None,
         )
         return
     click.echo(f"{alignment.verdict}: {'; '.join(alignment.reasons) or 'nothing to remark'}")
-    for label, value in numbers_in_words(alignment):
-        click.echo(f"  {label:<48} {value}")
+    numbers = numbers_in_words(alignment)
+    widest = max(len(label) for label, _ in numbers)
+    for label, value in numbers:
+        click.echo(f"  {label:<{widest}}  {value}")
     click.echo(f"map from flash to studio pixels ({alignment.method}):")
     for row in alignment.moving_from_fixed:
         click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))

@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,8 +18,8 @@ from deepflash.align.batch import align_pair
 from deepflash.align.report import worst_first, write_page, write_report
 from deepflash.align.words import numbers_in_words
 from deepflash.errors import ExitCode, PairError
-from deepflash.pairs import Alignment, Face, Pair, save_alignment
-from deepflash.pictures import decode_rgb
+from deepflash.pairs import VERDICTS, Alignment, Face, Pair, save_alignment
+from deepflash.pictures import decode_rgb, read_rgb
 from tests.hardware.browser import MISSING, Browser, open_browser
 
 from .sitters import write_pair
@@ -213,6 +215,38 @@ def test_numbers_that_are_none_do_not_spoil_order_or_page(real: Alignment, tmp_p
 
     assert [entry.pair_id for entry in worst_first([fine, broken])] == ["broken", "fine"]
     assert write_page([fine, broken], tmp_path / "report.html", title="two", picture_width_px=120).account.done == 2
+
+
+def deepflash(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deepflash", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_accounts_for_everything_and_exits_with_3_if_some_was_set_aside(aligned: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+
+    result = deepflash("align", "report", aligned, "-o", page, "--limit", 2, "--width", 120, "--workers", 1, "--json")
+
+    assert result.returncode == ExitCode.SET_ASIDE, result.stderr
+    account = json.loads(result.stdout)
+    assert (account["in"], account["shown"], account["not_shown"]) == (7, 1, 4)
+    assert {entry["item"] for entry in account["set_aside"]} == {"torn", "without"}
+    assert account["size_bytes"] == page.stat().st_size
+    assert "set aside without: " in result.stderr
+
+
+def test_a_single_pair_is_told_in_words_and_shown(real: Alignment, tmp_path: Path) -> None:
+    page, strip = tmp_path / "pair.html", tmp_path / "pair.png"
+
+    result = deepflash("align", "pair", real.flash, real.studio, "--method", "mattes", "-o", strip, "--report", page)
+
+    assert result.returncode == 0, result.stderr
+    told = result.stdout.splitlines()
+    assert told[0].partition(":")[0] in VERDICTS
+    assert any(line.startswith("  the face moved by ") and line.endswith(" px") for line in told)
+    assert any(line.startswith("map from flash to studio pixels (mattes") for line in told)
+    assert read_rgb(strip).shape[0] == 450
+    assert [pair["id"] for pair in _Page(page.read_text()).pairs()] == ["moved_flash"]
 
 
 @pytest.fixture(scope="module")
