@@ -10,7 +10,7 @@ import importlib.util
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,11 +25,8 @@ DETECTION_SIDE_PX = 1024
 
 LandmarkModel = Literal["small", "large"]
 
-Box = tuple[float, float, float, float]
-
 _SURE, _LIKELY = 0.0, -0.6  # of the detector's score: anywhere, where the other photograph shows a face
 _NEAR_PX = 160  # an expected face's width on the copy that is searched around it
-_LANDMARKS_PX = 400  # a face's width on the copy on which landmarks are fitted
 _LARGER = 2.5  # the copy for small faces, of the usual one
 _TILTS_DEG = (-25.0, 25.0)  # the detector itself knows heads tilted by 20 to 30 degrees
 
@@ -142,33 +139,6 @@ def may_be_one(face: Face, other: Face) -> bool:
     return _apart(face, other) < 0.6 * max(width, other_width) and max(width, other_width) < 1.6 * min(width, other_width)
 
 
-def fit_landmarks(picture: Picture, box: Box, model: LandmarkModel = "small") -> Face:
-    """Return the face in a box that is known already: its landmarks, fitted without a search.
-
-    Parameters
-    ----------
-    picture
-        (H, W, 3) RGB `uint8`.
-    box
-        (left, top, right, bottom) in pixels of `picture`.
-    model
-        As `landmarks` for `find_faces`.
-
-    Raises
-    ------
-    FaceError
-        if `face_recognition` cannot be used on this machine.
-    """
-    left, top, right, bottom = box
-    margin = (right - left) / 2
-    x, y = max(0, round(left - margin)), max(0, round(top - margin))
-    part = picture[y : max(1, round(bottom + margin)), x : max(1, round(right + margin))]
-    copy, copy_from_part = _scaled(part, min(1.0, _LANDMARKS_PX / (right - left)))
-    picture_from_copy = compose(np.array([[1.0, 0, x], [0, 1, y]]), inverse(copy_from_part))
-    corners = apply(inverse(picture_from_copy), np.reshape(box, (2, 2)))
-    return Face(box, map_face(_landmarks(copy, _whole(corners), model), picture_from_copy).landmarks)
-
-
 def map_face(face: Face, affine: Affine) -> Face:
     """Move a face: its landmarks, and the upright box around its moved corners.
 
@@ -231,21 +201,12 @@ def _attempts(gray: Picture, scale: float, larger: float | None = None) -> Itera
 
 def _detected(gray: Picture, least_score: float, picture_from_gray: Affine) -> list[Face]:
     boxes, _scores, _ = _face_recognition().api.face_detector.run(gray, 0, least_score)
-    return [
-        map_face(_landmarks(gray, (box.left(), box.top(), box.right(), box.bottom()), "small"), picture_from_gray)
-        for box in boxes
+    corners = [(box.top(), box.right(), box.bottom(), box.left()) for box in boxes]
+    groups = _face_recognition().face_landmarks(gray, corners, model="small")
+    faces = [
+        Face((left, top, right, bottom), points) for (top, right, bottom, left), points in zip(corners, groups, strict=True)
     ]
-
-
-def _landmarks(picture: Picture, box: tuple[int, int, int, int], model: LandmarkModel) -> Face:
-    left, top, right, bottom = box
-    groups = _face_recognition().face_landmarks(picture, [(top, right, bottom, left)], model=model)[0]
-    return Face((left, top, right, bottom), groups)
-
-
-def _whole(corners: Any) -> tuple[int, int, int, int]:
-    left, top, right, bottom = np.rint(corners).astype(int).ravel().tolist()
-    return left, top, right, bottom
+    return [map_face(face, picture_from_gray) for face in faces]
 
 
 def _apart(face: Face, other: Face) -> float:

@@ -17,14 +17,15 @@ import cv2
 import numpy as np
 
 from deepflash.accounts import Account, SetAside
-from deepflash.affine import Affine, apply, inverse
+from deepflash.affine import Affine, scaling
 from deepflash.align import frame
 from deepflash.align.quality import judge
 from deepflash.align.registration import TILES_WIDTH_PX, register
+from deepflash.align.subjects import find_pair_faces, locate
 from deepflash.batch import Crew, in_part, run_all, usable_cores
 from deepflash.cluster import dask_workers
 from deepflash.errors import AlignError, PairError
-from deepflash.faces import find_faces, subject_face
+from deepflash.faces import map_face
 from deepflash.files import sha256_of, sweep_temporaries, temporary_folder, write_durably
 from deepflash.pairs import Alignment, Face, Pair, alignment_path, find_pairs, load_alignment, save_alignment
 from deepflash.pictures import Header, Picture, encode, read_header, read_rgb
@@ -202,10 +203,11 @@ def _align(pair: Pair, method: Method, checksums: _Checksums) -> Alignment:
     header = _common_header(pair)
     reduce = _reduction(header)
     flash, studio = (read_rgb(path, reduce=reduce) for path in (pair.flash, pair.studio))
-    flash_face, studio_face = _subject_faces(flash, studio)
-    registration = register(flash, studio, fixed_face=flash_face, moving_face=studio_face)
+    faces = find_pair_faces(flash, studio)
+    registration = register(flash, studio, fixed_face=faces.flash, moving_face=faces.studio)
     small = registration.moving_from_fixed
-    judgement = judge(registration, flash_face, studio_face, (flash.shape[1], flash.shape[0]))
+    judgement = judge(registration, faces.flash, faces.studio, (flash.shape[1], flash.shape[0]), pictures=(flash, studio))
+    located = locate(faces, small)
     moving_from_fixed = frame.in_pixels(frame.in_frame(small, 1), reduce)
     return Alignment(
         pair_id=pair.id,
@@ -222,8 +224,9 @@ def _align(pair: Pair, method: Method, checksums: _Checksums) -> Alignment:
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         quality=judgement.numbers,
-        flash_face=_enlarged(flash_face or _mapped(studio_face, inverse(small)), reduce),
-        studio_face=_enlarged(studio_face or _mapped(flash_face, small), reduce),
+        flash_face=_enlarged(located.flash, reduce),
+        studio_face=_enlarged(located.studio, reduce),
+        registered_face=_enlarged(located.registered, reduce),
         session=pair.session,
         take=pair.take,
         pose=pair.pose,
@@ -248,43 +251,15 @@ def _reduction(header: Header) -> int:
     return max(reduce for reduce in (1, 2, 4, 8) if reduce == 1 or header.width >= reduce * TILES_WIDTH_PX)
 
 
-def _subject_faces(flash: Picture, studio: Picture) -> tuple[Face | None, Face | None]:
-    """Return the same person's face in both: the subject of the better lit picture leads."""
-    height, width = studio.shape[:2]
-    flash_faces, studio_faces = find_faces(flash), find_faces(studio)
-    studio_face = subject_face(studio_faces, width, height)
-    if studio_face is None:
-        return subject_face(flash_faces, width, height), None
-    near = [face for face in flash_faces if _distance(face, studio_face) < 0.5 * (studio_face.box[2] - studio_face.box[0])]
-    return min(near, key=lambda face: _distance(face, studio_face), default=None), studio_face
-
-
-def _distance(first: Face, second: Face) -> float:
-    return float(np.abs(np.subtract(first.box, second.box)).mean())
-
-
-def _mapped(face: Face | None, affine: Affine) -> Face | None:
-    """Take a face to the other photograph; its box is the upright one around the mapped middle."""
-    if face is None:
-        return None
-    left, top, right, bottom = face.box
-    (x, y), *_ = apply(affine, [[(left + right) / 2, (top + bottom) / 2]])
-    grown = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    half_width, half_height = grown * (right - left) / 2, grown * (bottom - top) / 2
-    landmarks = {name: [(float(u), float(v)) for u, v in apply(affine, points)] for name, points in face.landmarks.items()}
-    return Face((float(x - half_width), float(y - half_height), float(x + half_width), float(y + half_height)), landmarks)
-
-
 def _enlarged(face: Face | None, factor: int) -> Face | None:
+    """Return a face of a reduced copy in pixels of the photograph, to a thousandth of them."""
     if face is None:
         return None
-
-    def full(value: float) -> float:
-        return round((value + 0.5) * factor - 0.5, 3)
-
-    left, top, right, bottom = (full(edge) for edge in face.box)
+    full = map_face(face, scaling(factor))
+    left, top, right, bottom = (round(edge, 3) for edge in full.box)
     return Face(
-        (left, top, right, bottom), {name: [(full(x), full(y)) for x, y in points] for name, points in face.landmarks.items()}
+        (left, top, right, bottom),
+        {name: [(round(x, 3), round(y, 3)) for x, y in points] for name, points in full.landmarks.items()},
     )
 
 

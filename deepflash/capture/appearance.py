@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepflash.errors import FaceError
-from deepflash.eyes import are_shut, opening
 from deepflash.faces import DETECTION_SIDE_PX, LandmarkModel, find_faces, subject_face
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
@@ -21,6 +20,8 @@ WORKING_SIDE_PX = 2080
 """Longer side of the copies that are measured: half of 13 megapixels."""
 
 _FACE_PX = 400  # width at which sharpness is measured
+_SHUT = 0.15  # opening of the eyes over their width; drawn shut 0.08 to 0.17, open 0.18 to 0.68
+_FALLEN_SHUT = (0.19, 0.7)  # also shut: less open than this, and than this part of the other photograph's
 _MOTION = (0.05, 0.1)  # of the picture's width: warn, reject; good pairs up to 0.047, landmarks' errors included
 _GROWTH = (1.1, 1.25)  # good pairs up to 1.085
 _TURN_DEG = (10.0, 25.0)  # good pairs up to 17: spectacles on a turned head mislead the landmarks
@@ -99,7 +100,7 @@ def _look(name: str, picture: Picture, eyes: bool) -> _View:
         skin = _crop(picture, face)
         numbers |= {"face_sharpness": _sharpness(skin), "face_clipped": float(np.mean(skin.min(axis=2) >= 250))}
         if eyes:
-            numbers["eyes_open"] = opening(face)
+            numbers["eyes_open"] = float(np.mean([_opening(face.landmarks[eye]) for eye in ("left_eye", "right_eye")]))
     return _View(name, picture, face, numbers)
 
 
@@ -141,6 +142,13 @@ def _detail(values: NDArray[np.float32], sigma: float) -> float:
     return float(cv2.Laplacian(cv2.GaussianBlur(values, (0, 0), sigma), cv2.CV_32F).var())
 
 
+def _opening(eye: list[tuple[float, float]]) -> float:
+    """Return an eye's height over its width (Soukupova and Cech 2016, equation 1) from its six landmarks."""
+    outer, up1, up2, inner, low2, low1 = np.array(eye)
+    height = np.linalg.norm(up1 - low1) + np.linalg.norm(up2 - low2)
+    return float(height / max(1e-6, 2 * float(np.linalg.norm(outer - inner))))
+
+
 def _judge_face(view: _View) -> Iterator[_Remark]:
     if view.face is None:
         yield _Remark(
@@ -164,7 +172,8 @@ def _judge_eyes(studio: _View, flash: _View) -> Iterator[_Remark]:
     if "eyes_open" not in studio.numbers:
         return
     for view, other in ((studio, flash), (flash, studio)):
-        if are_shut(view.numbers["eyes_open"], other.numbers["eyes_open"]):
+        opening, less_than = view.numbers["eyes_open"], other.numbers["eyes_open"] * _FALLEN_SHUT[1]
+        if opening < _SHUT or (opening < _FALLEN_SHUT[0] and opening < less_than):
             yield _Remark(f"the eyes are shut in the {view.name} photograph; ask for open eyes, and {_AGAIN}", rejects=True)
 
 

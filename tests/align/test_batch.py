@@ -144,7 +144,8 @@ def test_large_photographs_are_registered_on_a_reduced_copy_with_a_full_size_map
 def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = write_pair(tmp_path, "01", "hopper", seed=1)
     found = [[], [face_of("hopper", 390)]]  # in the flash and in the studio picture
-    monkeypatch.setattr("deepflash.align.batch.find_faces", lambda picture: found.pop(0))
+    monkeypatch.setattr("deepflash.align.subjects.find_subject", lambda picture: found.pop(0))
+    monkeypatch.setattr("deepflash.align.subjects.find_near", lambda picture, expected: None)
 
     alignment = align_pair(Pair("01", "01", tmp_path / "01_flash.jpg", tmp_path / "01_studio.jpg"))
 
@@ -152,6 +153,7 @@ def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, 
     assert any("no face was found in the flash photograph" in reason for reason in alignment.reasons)
     assert alignment.flash_face
     assert alignment.studio_face
+    assert alignment.registered_face == alignment.flash_face
     for name, points in alignment.flash_face.landmarks.items():
         np.testing.assert_allclose(apply(truth, points), alignment.studio_face.landmarks[name], atol=0.5)
 
