@@ -55,21 +55,32 @@ class Cost:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=10_000, help="how many are found finished")
-    parser.add_argument("--registered", type=int, default=600, help="how many are aligned from nothing")
+    parser.add_argument("--pairs", type=int, default=10_000, help="how many are found finished; 0 leaves this out")
+    parser.add_argument("--registered", type=int, default=600, help="how many are aligned from nothing; 0 leaves this out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deepflash-batch-") as folder:
-        root = Path(folder)
-        plain_s = elsewhere(measure_plain_loop, write_pairs(root / "plain", min(100, options.registered)))
-        print(f"align_pair in a plain loop: {plain_s:.3f} CPU s a pair")
-        few = write_pairs(root / "few", options.registered)
-        for workers in (1, 2):
-            print_run("registered", workers, options.registered, plain_s, *measure(few, root / f"few-{workers}", workers))
-        many = write_pairs(root / "many", options.pairs)
-        elsewhere(pretend_finished, many, root / "finished")
-        for workers in (1, 2):
-            print_run("found finished", workers, options.pairs, 0.0, *measure(many, root / "finished", workers))
-        print_queue(options.pairs)
+        if options.registered:
+            measure_registered(Path(folder), options.registered)
+        if options.pairs:
+            measure_finished(Path(folder), options.pairs)
+
+
+def measure_registered(folder: Path, count: int) -> None:
+    """Align pairs from nothing."""
+    plain_s = elsewhere(measure_plain_loop, write_pairs(folder / "plain", min(100, count)))
+    print(f"align_pair in a plain loop: {plain_s:.3f} CPU s a pair", flush=True)
+    raw = write_pairs(folder / "few", count)
+    for workers in (1, 2):
+        print_run("aligned", workers, count, plain_s, *measure(raw, folder / f"few-{workers}", workers))
+
+
+def measure_finished(folder: Path, count: int) -> None:
+    """Find pairs finished; then let the queue carry as many units that do nothing."""
+    raw = write_pairs(folder / "many", count)
+    elsewhere(pretend_finished, raw, folder / "finished")
+    for workers in (1, 2):
+        print_run("found finished", workers, count, 0.0, *measure(raw, folder / "finished", workers))
+    print_queue(count)
 
 
 def write_pairs(folder: Path, count: int) -> Path:
@@ -173,7 +184,8 @@ def print_run(what: str, workers: int, pairs: int, plain_s: float, cost: Cost, s
         f"    {60 * pairs / cost.wall_s:.0f} pairs a minute, {cost.wall_s:.1f} s wall, {cost.cpu_s / pairs:.4f} CPU s a pair,"
         f" overhead {1000 * (cost.cpu_s / pairs - plain_s):.1f} ms a pair\n"
         f"    memory: caller {cost.caller_early:.0f} -> {cost.caller:.0f} MiB, worker {cost.worker_early:.0f} ->"
-        f" {cost.worker:.0f} MiB"
+        f" {cost.worker:.0f} MiB",
+        flush=True,
     )
 
 
