@@ -619,6 +619,15 @@ method_option = click.option(
 )
 
 
+def _who_works(workers: int | None, cluster: str | None) -> tuple[int | None, str | None]:
+    """Return one of the two: what is typed wins over what a file or the environment says, then the cluster."""
+    source = click.get_current_context().get_parameter_source
+    typed = [name for name in ("workers", "cluster") if source(name) == click.core.ParameterSource.COMMANDLINE]
+    if len(typed) == 2:
+        raise click.UsageError("--workers are processes of this machine; a --cluster brings its own. Give one of them")
+    return (workers, None) if typed == ["workers"] or not cluster else (None, cluster)
+
+
 @align_group.command("batch")
 @click.argument("raw", type=_FOLDER)
 @click.argument("aligned", type=_FOLDER)
@@ -651,8 +660,7 @@ def align_batch_command(
     from deepflash.align.batch import align_batch
     from deepflash.progress import shown
 
-    if cluster and workers:
-        raise click.UsageError("--workers are processes of this machine; a --cluster brings its own. Give one of them")
+    workers, cluster = _who_works(workers, cluster)
     with shown("align") as report:
         account = align_batch(
             raw,

@@ -33,7 +33,7 @@ from deepflash.progress import Report, silent
 
 Method = Literal["paper", "mattes", "refined"]
 
-ALIGN_VERSION = "1"
+ALIGN_VERSION = "2"
 """Changes whenever the same photographs would be aligned or judged differently; older results are then redone."""
 
 
