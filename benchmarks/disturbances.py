@@ -103,8 +103,8 @@ def with_closed_eyes(picture: Picture, face: Face) -> Picture:
     return closed
 
 
-def in_flash_light(portrait: Picture, rng: np.random.Generator) -> Picture:
-    """Render a portrait as a flash might: other shading, fall-off, highlights, colour, tone, a blink, noise."""
+def in_flash_light(portrait: Picture, rng: np.random.Generator, *, blinks: bool = True) -> Picture:
+    """Render a portrait as a flash might: other shading, fall-off, highlights, colour, tone, a blink (half of them), noise."""
     height, width = portrait.shape[:2]
     light = portrait.astype(np.float32) / 255
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -117,7 +117,7 @@ def in_flash_light(portrait: Picture, rng: np.random.Generator) -> Picture:
     light *= np.array([0.85, 1.0, 1.1], np.float32)
     light = np.clip(light, 0, 1) ** rng.uniform(0.6, 1.5) + rng.normal(0, 0.015, light.shape)
     face = subject_face(find_faces(portrait), width, height)
-    if face and rng.random() < 0.5:
+    if face and rng.random() < 0.5 and blinks:
         _blur_eye(light, face.landmarks["left_eye"])
         _blur_eye(light, face.landmarks["right_eye"])
     return np.asarray(np.clip(light * 255, 0, 255), dtype=np.uint8)
