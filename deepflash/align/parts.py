@@ -21,7 +21,7 @@ _MARGIN = 1.3  # of the face's half axes, around it
 _BANDS = ((-1.0, -0.33), (-0.33, 0.25), (0.25, 1.0))  # eyes, nose, mouth: of the face's half height from its middle
 _BLOCKS = [(0.0, -0.75), *((u, v) for v in (-0.25, 0.25, 0.6) for u in (-0.45, 0.0, 0.45))]  # middles, of the half axes
 _BLOCK = (0.16, 0.12)  # half sides of a block, in widths of the face
-_REACH = 0.1  # in widths of the face: how far a block is looked for
+_REACH = 0.16  # in widths of the face: how far a block is looked for
 _ALIKE, _BETTER = 0.5, 0.1  # a block has moved if it correlates as much elsewhere, and by so much more than here
 
 
@@ -56,6 +56,8 @@ def compare_parts(flash: Picture, studio: Picture, moving_from_fixed: Affine, fa
     x, y, across, down = face
     box = (x - _MARGIN * across, y - _MARGIN * down, x + _MARGIN * across, y + _MARGIN * down)
     fixed = frame.reduced(_gray(flash), _WIDTH_PX).crop(box)
+    if not fixed.plane.size:  # the face is outside the picture
+        return Parts(0.0, 0.0)
     warped = Level(frame.warp(frame.reduced(_gray(studio), _WIDTH_PX), moving_from_fixed, fixed), fixed.spacing, fixed.corner)
     here, there = light.gradients(fixed, _SIGMA_PX), light.gradients(warped, _SIGMA_PX)
     return Parts(min(_agreements(here, there, face)), max(_shifts(here, there, face)))
