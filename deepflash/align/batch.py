@@ -20,7 +20,7 @@ from deepflash.accounts import Account, SetAside
 from deepflash.affine import Affine, scaling
 from deepflash.align import frame
 from deepflash.align.quality import judge
-from deepflash.align.registration import TILES_WIDTH_PX, register
+from deepflash.align.registration import TILES_WIDTH_PX, Method, register
 from deepflash.align.subjects import find_pair_faces, locate
 from deepflash.batch import Crew, in_part, run_all, usable_cores
 from deepflash.cluster import dask_workers
@@ -30,8 +30,6 @@ from deepflash.files import sha256_of, sweep_temporaries, temporary_folder, writ
 from deepflash.pairs import Alignment, Face, Pair, alignment_path, find_pairs, load_alignment, save_alignment
 from deepflash.pictures import Header, Picture, encode, read_header, read_rgb
 from deepflash.progress import Report, silent
-
-Method = Literal["paper", "mattes", "refined"]
 
 ALIGN_VERSION = "2"
 """Changes whenever the same photographs would be aligned or judged differently; older results are then redone."""
@@ -204,7 +202,7 @@ def _align(pair: Pair, method: Method, checksums: _Checksums) -> Alignment:
     reduce = _reduction(header)
     flash, studio = (read_rgb(path, reduce=reduce) for path in (pair.flash, pair.studio))
     faces = find_pair_faces(flash, studio)
-    registration = register(flash, studio, fixed_face=faces.flash, moving_face=faces.studio)
+    registration = register(flash, studio, fixed_face=faces.flash, moving_face=faces.studio, method=method)
     small = registration.moving_from_fixed
     judgement = judge(registration, faces.flash, faces.studio, (flash.shape[1], flash.shape[0]), pictures=(flash, studio))
     located = locate(faces, small)
