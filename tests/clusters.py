@@ -32,6 +32,12 @@ class Cluster:
         children = [child for nanny in self.nannies for child in _children(nanny.pid)]
         return [child.pid for child in children if "spawn_main" in _command_line(child)]
 
+    def lose_machine(self, number: int) -> None:
+        """Kill a nanny and its worker, which nobody replaces."""
+        nanny = self.nannies[number]
+        for pid in [nanny.pid, *(child.pid for child in _children(nanny.pid))]:
+            kill(pid)
+
 
 @contextmanager
 def local_cluster(folder: Path, *, workers: int = 2, preload: Path | None = None) -> Iterator[Cluster]:

@@ -54,9 +54,7 @@ def test_killed_workers_and_a_lost_machine_cost_no_unit(tmp_path: Path) -> None:
             if len(outcomes) == 10:
                 kill(cluster.worker_pids()[0])
             if len(outcomes) == 30:
-                first = cluster.nannies[0]
-                for pid in (first.pid, cluster.worker_pids()[0]):
-                    kill(pid)
+                cluster.lose_machine(0)
 
     assert [(outcome.value, outcome.error) for outcome in outcomes] == [(Path(unit).name, None) for unit in units]
 
