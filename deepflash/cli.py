@@ -758,7 +758,7 @@ def align_pair_command(flash: Path, studio: Path, method: Any, out: Path | None,
         return
     click.echo(f"{alignment.verdict}: {'; '.join(alignment.reasons) or 'nothing to remark'}")
     numbers = numbers_in_words(alignment)
-    widest = max(len(label) for label, _ in numbers)
+    widest = max((len(label) for label, _ in numbers), default=0)
     for label, value in numbers:
         click.echo(f"  {label:<{widest}}  {value}")
     click.echo(f"map from flash to studio pixels ({alignment.method}):")
