@@ -1,13 +1,14 @@
 """What `align batch` costs beside the alignment itself, over thousands of small pairs: time, memory, and what a rerun takes.
 
-    python benchmarks/batch.py [--pairs 10000] [--registered 600]
+    python benchmarks/batch.py [--pairs 10000] [--registered 600] [--large 16]
 
-The pairs are small (160 x 213 px) and made of a few renderings of one portrait; a comment in each JPEG makes every file
-another one to the checksum. `--registered` of them are aligned from nothing, by one worker and by two; all `--pairs` of them
-are then found finished, which is the shortest unit there is, so that what the loop, the queue and the checksums cost is seen.
+`--large` pairs of 13 megapixels are aligned from nothing by one worker: the cost of real work, the start of the worker
+included. The other pairs are small (160 x 213 px) and made of a few renderings of one portrait; a comment in each JPEG makes
+every file another one to the checksum. `--registered` of them are aligned from nothing, by one worker and by two; all `--pairs` of them
+are found finished, which is the shortest unit there is, so that what the loop, the queue and the checksums cost is seen.
 
-Overhead is CPU time of all processes, less that of `align_pair` in a plain loop. Memory is the largest resident set, of the
-caller and of its largest worker, early (after a tenth of the pairs) and at the end: a leak shows between the two.
+Overhead is CPU time of all processes, less that of `align_pair` in a plain loop. Memory is the resident set of the
+caller and the peak of its largest worker, early (after a tenth of the pairs) and at the end: a leak shows between the two.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,7 +40,8 @@ from tests.align.sitters import pair_of
 
 WIDTH_PX = 160
 RENDERINGS = 8
-_SAMPLE_EVERY = 50  # units
+LARGE_PX = (3120, 4160)
+_SAMPLES = 200
 
 
 @dataclasses.dataclass
@@ -57,8 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=10_000, help="how many are found finished; 0 leaves this out")
     parser.add_argument("--registered", type=int, default=600, help="how many are aligned from nothing; 0 leaves this out")
+    parser.add_argument("--large", type=int, default=16, help="how many of 13 megapixels are aligned; 0 leaves this out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="deepflash-batch-") as folder:
+        if options.large:
+            raw = write_large_pairs(Path(folder) / "large", options.large)
+            print_run("aligned, 13 megapixels", 1, options.large, None, *measure(raw, Path(folder) / "large-1", 1))
         if options.registered:
             measure_registered(Path(folder), options.registered)
         if options.pairs:
@@ -79,7 +87,7 @@ def measure_finished(folder: Path, count: int) -> None:
     raw = write_pairs(folder / "many", count)
     elsewhere(pretend_finished, raw, folder / "finished")
     for workers in (1, 2):
-        print_run("found finished", workers, count, 0.0, *measure(raw, folder / "finished", workers))
+        print_run("found finished", workers, count, None, *measure(raw, folder / "finished", workers))
     print_queue(count)
 
 
@@ -90,6 +98,16 @@ def write_pairs(folder: Path, count: int) -> Path:
     for number in range(count):
         for light, content in zip(("flash", "studio"), renderings[number % RENDERINGS], strict=True):
             (folder / f"{number:06d}_{light}.jpg").write_bytes(commented(content, f"{number}"))
+    return folder
+
+
+def write_large_pairs(folder: Path, count: int) -> Path:
+    """Write `count` pairs as a phone takes them."""
+    folder.mkdir()
+    for number in range(count):
+        for light, picture in zip(("flash", "studio"), pair_of("hopper", number, LARGE_PX[0] // 4)[:2], strict=True):
+            large = np.asarray(cv2.resize(picture, LARGE_PX, interpolation=cv2.INTER_CUBIC), np.uint8)
+            (folder / f"{number:06d}_{light}.jpg").write_bytes(encode(large, ".jpg"))
     return folder
 
 
@@ -156,20 +174,22 @@ class Watch:
         self._me = psutil.Process()
 
     def __call__(self, done: int, total: int, _note: str = "") -> None:
-        if done % _SAMPLE_EVERY and done != total:
+        if done % max(1, total // _SAMPLES) and done != total:
             return
         cost = self._cost
-        cost.caller = max(cost.caller, _resident_mb(self._me))
-        cost.worker = max([cost.worker, *(_resident_mb(child) for child in self._me.children())])
+        cost.caller = max(cost.caller, self._me.memory_info().rss / 2**20)
+        cost.worker = max([cost.worker, *(_peak_mb(child.pid) for child in self._me.children())])
         if done <= total / 10:
             cost.caller_early, cost.worker_early = cost.caller, cost.worker
 
 
-def _resident_mb(process: psutil.Process) -> float:
+def _peak_mb(pid: int) -> float:
     try:
-        return process.memory_info().rss / 2**20
-    except psutil.NoSuchProcess:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0
+    peak_kb = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), "0")
+    return int(peak_kb) / 1024
 
 
 def _cpu_s() -> float:
@@ -177,12 +197,13 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def print_run(what: str, workers: int, pairs: int, plain_s: float, cost: Cost, sentence: str) -> None:
-    """Print one run."""
+def print_run(what: str, workers: int, pairs: int, plain_s: float | None, cost: Cost, sentence: str) -> None:
+    """Print one run; `plain_s` is what a pair costs without a batch."""
+    overhead = "" if plain_s is None else f", overhead {1000 * (cost.cpu_s / pairs - plain_s):.0f} ms a pair"
+    a_minute, cpu_s = 60 * pairs / cost.wall_s, cost.cpu_s / pairs
     print(
         f"{what}, {workers} worker{'s' if workers > 1 else ''}: {sentence}\n"
-        f"    {60 * pairs / cost.wall_s:.0f} pairs a minute, {cost.wall_s:.1f} s wall, {cost.cpu_s / pairs:.4f} CPU s a pair,"
-        f" overhead {1000 * (cost.cpu_s / pairs - plain_s):.1f} ms a pair\n"
+        f"    {a_minute:.0f} pairs a minute, {cost.wall_s:.1f} s wall, {cpu_s:.4f} CPU s a pair{overhead}\n"
         f"    memory: caller {cost.caller_early:.0f} -> {cost.caller:.0f} MiB, worker {cost.worker_early:.0f} ->"
         f" {cost.worker:.0f} MiB",
         flush=True,
