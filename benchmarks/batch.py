@@ -4,8 +4,9 @@
 
 `--large` pairs of 13 megapixels are aligned from nothing by one worker: the cost of real work, the start of the worker
 included. The other pairs are small (160 x 213 px) and made of a few renderings of one portrait; a comment in each JPEG makes
-every file another one to the checksum. `--registered` of them are aligned from nothing, by one worker and by two; all `--pairs` of them
-are found finished, which is the shortest unit there is, so that what the loop, the queue and the checksums cost is seen.
+every file another one to the checksum. `--registered` of them are aligned from nothing, by one worker and by two; all
+`--pairs` of them are found finished, which is the shortest unit there is, so that what the loop, the queue and the checksums
+cost is seen.
 
 Overhead is CPU time of all processes, less that of `align_pair` in a plain loop. Memory is the resident set of the
 caller and the peak of its largest worker, early (after a tenth of the pairs) and at the end: a leak shows between the two.
