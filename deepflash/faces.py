@@ -1,4 +1,4 @@
-"""Faces, by `face_recognition` (dlib): the only module that imports it.
+"""Faces, by `face_recognition` (dlib): the only module that imports them.
 
 Importing `face_recognition` has two traps, both sprung and defused here: without `pkg_resources` it
 calls `quit()`, ending the process with exit code 0; and it switches off Pillow's check for truncated
@@ -9,8 +9,9 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -200,13 +201,15 @@ def _attempts(gray: Picture, scale: float, larger: float | None = None) -> Itera
 
 
 def _detected(gray: Picture, least_score: float, picture_from_gray: Affine) -> list[Face]:
-    boxes, _scores, _ = _face_recognition().api.face_detector.run(gray, 0, least_score)
-    corners = [(box.top(), box.right(), box.bottom(), box.left()) for box in boxes]
-    groups = _face_recognition().face_landmarks(gray, corners, model="small")
-    faces = [
-        Face((left, top, right, bottom), points) for (top, right, bottom, left), points in zip(corners, groups, strict=True)
-    ]
-    return [map_face(face, picture_from_gray) for face in faces]
+    detector, predictor = _detector_and_predictor()
+    boxes, _scores, _ = detector.run(gray, 0, least_score)
+    return [map_face(_with_landmarks(box, predictor(gray, box)), picture_from_gray) for box in boxes]
+
+
+def _with_landmarks(box: Any, shape: Any) -> Face:
+    points = [(float(shape.part(number).x), float(shape.part(number).y)) for number in range(5)]
+    landmarks = {"left_eye": points[2:4], "right_eye": points[0:2], "nose_tip": points[4:]}  # as face_recognition has them
+    return Face((box.left(), box.top(), box.right(), box.bottom()), landmarks)
 
 
 def _apart(face: Face, other: Face) -> float:
@@ -237,6 +240,23 @@ def _exchanged(name: str) -> str:
     if name.startswith("left_"):
         return "right_" + name.removeprefix("left_")
     return "left_" + name.removeprefix("right_") if name.startswith("right_") else name
+
+
+@functools.cache
+def _detector_and_predictor() -> tuple[Any, Any]:
+    """Load face_recognition's own detector and 5-point model without the rest of it, which takes 115 MB in every worker.
+
+    The rest is the 68-point model, whose terms `align` would otherwise have to mind, and two networks.
+    """
+    models = importlib.util.find_spec("face_recognition_models")
+    try:
+        import dlib
+    except ImportError:
+        models = None
+    if models is None or not models.submodule_search_locations:
+        raise FaceError("face_recognition is not installed; see README, 'Installation'")
+    folder = Path(models.submodule_search_locations[0]) / "models"
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
 
 
 @functools.cache

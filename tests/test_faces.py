@@ -11,7 +11,16 @@ import pytest
 from skimage import data
 
 from deepflash.errors import FaceError
-from deepflash.faces import _face_recognition, find_faces, find_near, find_subject, map_face, may_be_one, subject_face
+from deepflash.faces import (
+    _detector_and_predictor,
+    _face_recognition,
+    find_faces,
+    find_near,
+    find_subject,
+    map_face,
+    may_be_one,
+    subject_face,
+)
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
@@ -158,6 +167,14 @@ def test_without_pkg_resources_it_says_so_instead_of_ending_the_process(monkeypa
     _face_recognition.cache_clear()
     with pytest.raises(FaceError, match=r"needs pkg_resources; install it with: pip install 'setuptools<81'"):
         find_faces(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_without_its_models_a_subject_cannot_be_found_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "face_recognition_models" else found(name))
+    _detector_and_predictor.cache_clear()
+    with pytest.raises(FaceError, match="face_recognition is not installed; see README, 'Installation'"):
+        find_subject(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_without_face_recognition_it_says_so(tmp_path: Path) -> None:
