@@ -217,6 +217,23 @@ def test_numbers_that_are_none_do_not_spoil_order_or_page(real: Alignment, tmp_p
     assert write_page([fine, broken], tmp_path / "report.html", title="two", picture_width_px=120).account.done == 2
 
 
+@pytest.mark.parametrize(
+    "face",
+    [
+        Face((5.0, 5.0, 5.0 + 1e-9, 5.0 + 1e-9), {"left_eye": [(float("nan"), 1.0)]}),
+        Face((-1e300, -1e300, 1e300, 1e300), {"left_eye": [(1e300, 1.0)]}),
+        Face((1e7, 1e7, 2e7, 2e7), {"left_eye": []}),
+    ],
+    ids=["a point", "the whole plane", "far outside"],
+)
+def test_a_face_that_cannot_be_is_drawn_as_far_as_it_can(face: Face, real: Alignment, tmp_path: Path) -> None:
+    odd = replace(real, flash_face=face, studio_face=face, registered_face=face)
+
+    assert write_page([odd], tmp_path / "report.html", title="odd", picture_width_px=120).account.done == 1
+
+    assert _Page((tmp_path / "report.html").read_text()).pairs()[0]["shapes"]["width"] == 120
+
+
 def deepflash(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "deepflash", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
