@@ -50,7 +50,7 @@ _AT_MOST = {
     "landmark_residual": _Limit(0.25, np.inf, "the eyes are {:.2f} eye distances apart after registration"),
     "tile_residual": _Limit(0.0065, 0.1, "parts of the face moved by {:.1%} of its width in ways an affine map cannot undo"),
     "bend": _Limit(0.0031, np.inf, "the face is bent by {:.1%} of its width: the head turned, or the mouth moved"),
-    "part_shift": _Limit(0.015, np.inf, "a part of the face, such as the mouth, moved by {:.0%} of its width beside the rest"),
+    "part_shift": _Limit(0.01, np.inf, "a part of the face, such as the mouth, moved by {:.0%} of its width beside the rest"),
     "backward_residual": _Limit(0.005, 0.1, "registration forward and backward differ by {:.1%} of the face's width"),
     "scale_change": _Limit(0.08, 0.25, "the map changes the size by {:.0%}"),
     "rotation_deg": _Limit(8.0, 30.0, "the map turns the picture by {:.1f} degrees"),
