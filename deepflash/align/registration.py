@@ -57,7 +57,11 @@ _MATTES_SIGMA_PX = 1.5
 _MATTES_STEPS = {195: 0.02, 390: 0.006, 780: 0.002}  # first steps, in the frame: about the error that the level before leaves
 _REACH = 0.12  # around the faces, in the frame: 3 % of motion, 4 degrees and 3 % of scale, and some
 _TILE_SIGMAS = 32  # the smoothing, as a part of a tile's side
-_TILE_ROUNDS = ((4, 1), (8, 2), (8, 2))  # how far tiles are looked for, and how far apart they are, as a part of their side
+_TILE_ROUNDS = (
+    (4, 1),
+    (8, 2),
+    (8, 2),
+)  # how far tiles are looked for, and how far apart they are, as a part of their side
 _MIN_REACH_PX = 4
 _SETTLED = 2e-4  # in the frame, 0.6 px of 3120: a fit that moves the face less needs no other round of matching
 
@@ -79,9 +83,9 @@ class Registration:
     matches
         Small tiles of the face found again near where the map puts them, in the frame of `deepflash.align.frame`.
     fixed_from_moving
-        (2, 3) map from the studio to the flash photograph, in pixels, found with the roles of the pictures exchanged,
-        started at the inverse of the coarse map: what the two maps composed leave is a measure of their error. None where
-        it could not be had, and for `paper`.
+        (2, 3) map from the studio to the flash photograph, in pixels, found with the roles of the pictures exchanged: by
+        `mattes` from the inverse of the same start, by `refined` from the inverse of the coarse map. What the two maps
+        composed leave is a measure of their error. None where it could not be had, and for `paper`.
     """
 
     moving_from_fixed: NDArray[np.float64]
@@ -166,9 +170,11 @@ def _paper(fixed: Level, moving: Level, couple: "_Couple") -> _Found:
 
 
 def _mattes(couple: "_Couple", start: Affine) -> _Found:
-    """Register by mutual information of gradients on the face; backward at the finest level alone."""
+    """Register by mutual information of gradients on the face, forward and backward from the same start."""
     coarse = _climb(couple, start, MATTES_WIDTHS_PX)
-    return _NOTHING if coarse is None else _unrefined(couple, coarse, couple.matches(coarse))
+    if coarse is None:
+        return _NOTHING
+    return _Found("mattes", coarse, _climb_back(couple, start), couple.matches(coarse))
 
 
 def _refined(couple: "_Couple", start: Affine) -> _Found:
@@ -177,15 +183,10 @@ def _refined(couple: "_Couple", start: Affine) -> _Found:
     if coarse is None:
         return _NOTHING
     there, matches = _fit_tiles(couple, coarse)
-    if there is None:
-        return _unrefined(couple, coarse, matches)
+    if there is None or tiles.held_out_residual(matches) >= float(np.median(matches.residuals(coarse))):
+        return _Found("mattes", coarse, _climb_back(couple, start), matches)
     back, _ = _fit_tiles(couple.turned(coarse), inverse(coarse))
-    return _Found("mattes+refined", there, back, matches)
-
-
-def _unrefined(couple: "_Couple", coarse: Affine, matches: Matches) -> _Found:
-    back = _climb(couple.turned(coarse), inverse(coarse), MATTES_WIDTHS_PX[-1:])
-    return _Found("mattes", coarse, back, matches)
+    return _Found("mattes+refined", there, _climb_back(couple, start) if back is None else back, matches)
 
 
 def _climb(couple: "_Couple", start: Affine, widths: tuple[int, ...]) -> Affine | None:
@@ -199,20 +200,24 @@ def _climb(couple: "_Couple", start: Affine, widths: tuple[int, ...]) -> Affine 
     return affine
 
 
+def _climb_back(couple: "_Couple", start: Affine) -> Affine | None:
+    """Climb with the roles exchanged: from the foot, as near its own top even a wrong map holds its ground."""
+    return _climb(couple.turned(start), inverse(start), MATTES_WIDTHS_PX)
+
+
 def _fit_tiles(couple: "_Couple", coarse: Affine) -> tuple[Affine | None, Matches]:
-    """Return a map that fits the tiles demonstrably better than the coarse one, or None; and the tiles."""
+    """Return the map that fits the tiles found around the coarse one, or None where they are too few; and the tiles."""
     affine = coarse
-    for reach, step in _TILE_ROUNDS:
+    for number, (reach, step) in enumerate(_TILE_ROUNDS):
         matches = couple.matches(affine, reach, step)
         fitted = tiles.fit_affine(matches)
         if fitted is None:
             return None, matches
         moved = float(np.linalg.norm(apply(fitted, matches.points) - apply(affine, matches.points), axis=1).mean())
         affine = fitted
-        if moved < _SETTLED:
+        if number > 0 and moved < _SETTLED:
             break
-    better = tiles.held_out_residual(matches) < float(np.median(matches.residuals(coarse)))
-    return (affine if better else None), matches
+    return affine, matches
 
 
 class _View:
@@ -282,7 +287,8 @@ class _Couple:
 
     def agreement(self, affine: Affine, width: int, sigma_px: float) -> float:
         """Return the correlation of directed gradients on the face: not what any method maximises."""
-        fixed, moving = self.fixed.gradients(width, sigma_px), self.moving.gradients(width, sigma_px)
+        fixed = self.fixed.gradients(width, sigma_px).crop(self.box)
+        moving = self.moving.gradients(width, sigma_px)
         turned = np.asarray(cv2.transform(frame.warp(moving, affine, fixed), affine[:, :2].T), dtype=np.float32)
         return light.correlation(fixed.plane, turned, self.mask(fixed))
 
