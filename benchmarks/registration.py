@@ -226,13 +226,13 @@ def print_accuracy(results: dict[str, dict[str, dict[str, Any]]], stored: list[S
 
 
 def _summary(errors: list[float]) -> str:
-    median, most, largest = np.percentile(errors, [50, 95, 100], method="inverted_cdf")
+    most = float(np.percentile(errors, 95, method="inverted_cdf"))  # one of the errors: no answer counts as infinite
     failures = sum(error > FAILED_PX for error in errors)
-    return (
-        f"{median:.2g} / {most:.2g} / {largest:.2g} ({failures})"
-        if max(errors) < 9.5
-        else (f"{median:.3g} / {most:.3g} / {largest:.3g} ({failures})")
-    )
+    return " / ".join(_rounded(error) for error in (float(np.median(errors)), most, max(errors))) + f" ({failures})"
+
+
+def _rounded(error: float) -> str:
+    return f"{error:.2f}" if error < 10 else f"{error:.0f}" if error < 1000 else "lost"
 
 
 def print_verdicts(answered: dict[str, dict[str, Any]], stored: list[Stored]) -> None:
