@@ -18,6 +18,7 @@ which only the light, the head's place and 3 px of non-affine motion differ.
 """
 
 import argparse
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from truth import REFERENCE_WIDTH, grid
 
-from deepflash.affine import Affine, apply
+from deepflash.affine import Affine, apply, compose
 from deepflash.align import quality
 from deepflash.align.registration import register
 from deepflash.align.subjects import find_pair_faces
@@ -70,6 +71,7 @@ class Sample:
     face: Face
     motion: np.ndarray | None = None
     mislead: float = 0.0  # face widths by which the registration is told a wrong place
+    change: Affine | None = None  # made to the map that was found, in pixels of the flash picture
 
 
 Damage = Callable[[Sample, "Sample", np.random.Generator], Sample]
@@ -140,6 +142,22 @@ def misled(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
     return replace(sample, mislead=rng.uniform(0.3, 1.2))
 
 
+def shifted(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
+    """Put a wrong map in the place of the one that was found: 1 to 30 px beside it."""
+    angle, length = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(0, np.log(30))) * SIDE_PX / REFERENCE_WIDTH
+    return replace(sample, change=np.array([[1, 0, length * np.cos(angle)], [0, 1, length * np.sin(angle)]]))
+
+
+def twisted(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
+    """Put a wrong map in the place of the one that was found: turned, scaled or sheared about the face, by 1 to 30 px."""
+    left, top, right, bottom = sample.face.box
+    middle, radius = np.array([left + right, top + bottom]) / 2, (right - left) / 3
+    size = np.exp(rng.uniform(0, np.log(30))) * SIDE_PX / REFERENCE_WIDTH / radius
+    kind = np.array([[[0, -1], [1, 0]], [[1, 0], [0, 1]], [[0, 1], [0, 0]], [[1, 0], [0, -1]]][rng.integers(4)])
+    linear = np.eye(2) + size * kind
+    return replace(sample, change=np.column_stack([linear, middle - linear @ middle]))
+
+
 def covered(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
     """Hold something in front of a third to all of the face, in one photograph."""
     left, top, right, bottom = (int(edge) for edge in sample.face.box)
@@ -173,10 +191,24 @@ def blinked(sample: Sample, _other: Sample, _rng: np.random.Generator) -> Sample
 
 
 PLAIN: dict[str, Damage] = {"relit": relit, "hard": hard}
-TRAINING: dict[str, Damage] = {"turned": turned, "blurred": blurred, "strangers": strangers, "far": far, "misled": misled}
+TRAINING: dict[str, Damage] = {
+    "shifted": shifted,
+    "turned": turned,
+    "blurred": blurred,
+    "strangers": strangers,
+    "far": far,
+    "misled": misled,
+}
 TEST: dict[str, Damage] = {
-    "spoken": spoken, "noisy": noisy, "covered": covered, "tilted": tilted, "cropped": cropped, "walls": walls, "blinked": blinked,
-}  # fmt: skip
+    "twisted": twisted,
+    "spoken": spoken,
+    "noisy": noisy,
+    "covered": covered,
+    "tilted": tilted,
+    "cropped": cropped,
+    "walls": walls,
+    "blinked": blinked,
+}
 
 
 def main() -> None:
@@ -232,15 +264,14 @@ def plan(data: Path, sitters: int) -> Iterator[tuple[str, Callable[[], Sample | 
         test = number % 2 == 1
         damages = TEST if test else TRAINING
         kinds = list(damages)
-        chosen = {
-            **PLAIN,
-            **{kind: damages[kind] for kind in (kinds[number // 2 % len(kinds)], kinds[(number // 2 + 2) % len(kinds)])},
-        }
+        turn = number // 2
         group = "test" if test else "train"
-        for kind, damage in chosen.items():
-            yield f"{group}/{kind}/{path.stem}", lambda p=path, n=number, d=damage, k=kind: _made(p, portraits, n, d, k)
+        others = kinds[1:]
+        for kind in (*PLAIN, kinds[0], others[turn % len(others)], others[(turn + 2) % len(others)]):
+            damage = {**PLAIN, **damages}[kind]
+            yield f"{group}/{kind}/{path.stem}", functools.partial(_made, path, portraits, number, damage, kind)
         if number % 4 < 2:
-            yield f"{group}/emulated/{path.stem}", lambda n=number: _emulated(data / "portraits", n)
+            yield f"{group}/emulated/{path.stem}", functools.partial(_emulated, data / "portraits", number)
 
 
 def judged(sample: Sample) -> dict[str, Any]:
@@ -249,6 +280,9 @@ def judged(sample: Sample) -> dict[str, Any]:
     faces = find_pair_faces(sample.flash, sample.studio)
     told = [_misplaced(face, sample.mislead) for face in (faces.flash, faces.studio)]
     registration = register(sample.flash, sample.studio, fixed_face=told[0], moving_face=told[1])
+    if sample.change is not None:
+        wrong = compose(registration.moving_from_fixed, sample.change)
+        registration = replace(registration, moving_from_fixed=wrong)
     judgement = quality.judge(registration, faces.flash, faces.studio, (width, height), pictures=(sample.flash, sample.studio))
     return {
         "error_px": error_px(registration.moving_from_fixed, sample),
@@ -287,9 +321,8 @@ def print_fit(rows: list[dict[str, Any]]) -> None:
             print(f"\n{group}, {what}: {len(chosen)} pairs, {within.sum()} within {LIMIT_PX:.0f} px")
             for limit in (0.5, 0.7, 0.8, 0.9, 0.95):
                 good = confidence >= limit
-                print(
-                    f"  at least {limit}: {good.sum()} pairs, {(good & ~within).sum()} of them wrong, {(~good & within).sum()} right ones missed"
-                )
+                kept, wrong, missed = good.sum(), (good & ~within).sum(), (~good & within).sum()
+                print(f"  at least {limit}: {kept} pairs, {wrong} of them wrong, {missed} right ones missed")
     print_kinds(rows)
 
 
@@ -300,10 +333,9 @@ def print_kinds(rows: list[dict[str, Any]]) -> None:
     for test, kind in dict.fromkeys((row["test"], row["kind"]) for row in rows):
         chosen = [row for row in rows if (row["test"], row["kind"]) == (test, kind)]
         within, good = _within(chosen), np.array([row["verdict"] == "good" for row in chosen])
+        wrong, missed = (good & ~within).sum(), (within & ~good).sum()
         group = "test" if test else "training"
-        print(
-            f"| {group} {len(chosen)} | {kind} | {within.sum()} | {good.sum()} | {(good & ~within).sum()} | {(within & ~good).sum()} |"
-        )
+        print(f"| {group} {len(chosen)} | {kind} | {within.sum()} | {good.sum()} | {wrong} | {missed} |")
 
 
 def fit_logistic(evidence: np.ndarray, within: np.ndarray, ridge: float = 0.1) -> np.ndarray:
@@ -366,13 +398,15 @@ def _within(rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def _made(path: Path, portraits: list[Path], number: int, damage: Damage, kind: str) -> Sample | None:
-    other_path = portraits[(portraits.index(path) + 2) % len(portraits)]
-    sample, other = (_relit(one, number) for one in (path, other_path))
-    if sample is None or other is None:
+    sample = _relit(path, number)
+    if sample is None:
         return None
-    return damage(sample, other, np.random.default_rng([number, *kind.encode()]))
+    other_path = portraits[(portraits.index(path) + 2) % len(portraits)]
+    other = _relit(other_path, number) if damage in (strangers, covered) else sample
+    return other and damage(sample, other, np.random.default_rng([number, *kind.encode()]))
 
 
+@functools.lru_cache(maxsize=2)
 def _relit(path: Path, number: int) -> Sample | None:
     """Render a portrait in two lights, with other places of the head."""
     portrait = np.asarray(cv2.resize(read_rgb(path), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), np.uint8)
