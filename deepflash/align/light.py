@@ -8,7 +8,7 @@ light from another side turns bright and dark about.
 What is computed here is the same to the bit on every run and with any number of threads. Not every function of
 OpenCV and NumPy is: `cv2.magnitude` rounds a few pixels in 50,000 by whether the address of its result divides by 32,
 and a dot product by BLAS adds up in an order that depends on the threads; an iterative optimiser makes 1e-6 px of
-either. So lengths and sums are NumPy's own (docs/decisions/0009-determinism-and-methods.md).
+either. So lengths and sums are NumPy's own (docs/decisions/0010-methods-and-determinism.md).
 """
 
 import cv2
