@@ -171,7 +171,7 @@ def _paper(fixed: Level, moving: Level, couple: "_Couple") -> _Found:
 
 def _mattes(couple: "_Couple", start: Affine) -> _Found:
     """Register by mutual information of gradients on the face, forward and backward from the same start."""
-    coarse = _climb(couple, start, MATTES_WIDTHS_PX)
+    coarse = _climb(couple, start)
     if coarse is None:
         return _NOTHING
     return _Found("mattes", coarse, _climb_back(couple, start), couple.matches(coarse))
@@ -179,7 +179,7 @@ def _mattes(couple: "_Couple", start: Affine) -> _Found:
 
 def _refined(couple: "_Couple", start: Affine) -> _Found:
     """Register as `mattes` does, then by tiles where that is demonstrably better; backward by tiles of the other picture."""
-    coarse = _climb(couple, start, MATTES_WIDTHS_PX)
+    coarse = _climb(couple, start)
     if coarse is None:
         return _NOTHING
     there, matches = _fit_tiles(couple, coarse)
@@ -189,10 +189,10 @@ def _refined(couple: "_Couple", start: Affine) -> _Found:
     return _Found("mattes+refined", there, _climb_back(couple, start) if back is None else back, matches)
 
 
-def _climb(couple: "_Couple", start: Affine, widths: tuple[int, ...]) -> Affine | None:
+def _climb(couple: "_Couple", start: Affine) -> Affine | None:
     """Maximise mutual information level by level; None where no level shows enough to compare."""
     affine = None
-    for width in widths:
+    for width in MATTES_WIDTHS_PX:
         fixed, moving = couple.magnitudes(width, _MATTES_SIGMA_PX)
         from_here = start if affine is None else affine
         found = maximise_mutual_information(fixed, moving, couple.mask(fixed), from_here, step=_MATTES_STEPS[width])
@@ -202,7 +202,7 @@ def _climb(couple: "_Couple", start: Affine, widths: tuple[int, ...]) -> Affine 
 
 def _climb_back(couple: "_Couple", start: Affine) -> Affine | None:
     """Climb with the roles exchanged: from the foot, as near its own top even a wrong map holds its ground."""
-    return _climb(couple.turned(start), inverse(start), MATTES_WIDTHS_PX)
+    return _climb(couple.turned(start), inverse(start))
 
 
 def _fit_tiles(couple: "_Couple", coarse: Affine) -> tuple[Affine | None, Matches]:
