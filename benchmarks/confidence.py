@@ -13,8 +13,8 @@ Truth: the mean distance, over the face, between where the map takes a point of 
 really is in the studio photograph, with all motion that no affine map can follow; in pixels of a 3120 px wide photograph.
 Of two different people nothing is within 6 px.
 
-Training and test pairs share neither people nor kinds of damage, other than the plain ones (`relit`, `hard`, `emulated`), in
-which only the light, the head's place and 3 px of non-affine motion differ.
+Training and test pairs share neither people nor kinds of damage, other than the plain ones (`relit`, `hard`, `emulated`,
+`real`), in which only the light, the head's place and 3 px of non-affine motion differ.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from disturbances import (
 )
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from truth import REFERENCE_WIDTH, grid
+from truth import REFERENCE_WIDTH, grid, patch_consensus
 
 from deepflash.affine import Affine, apply, compose
 from deepflash.align import quality
@@ -55,6 +55,8 @@ from deepflash.pictures import Picture, read_rgb
 
 LIMIT_PX = 6.0
 SIDE_PX = 1024
+REAL_PAIRS = ("01", "02", "05", "07", "09", "18")  # those that an affine map describes; every other one is for testing
+REAL_REPEATS = 4
 EMULATED_SIZE = (1040, 1387)
 
 
@@ -144,7 +146,7 @@ def misled(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
 
 def shifted(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
     """Put a wrong map in the place of the one that was found: 1 to 30 px beside it."""
-    angle, length = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(0, np.log(30))) * SIDE_PX / REFERENCE_WIDTH
+    angle, length = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(0, np.log(30))) * sample.flash.shape[1] / REFERENCE_WIDTH
     return replace(sample, change=np.array([[1, 0, length * np.cos(angle)], [0, 1, length * np.sin(angle)]]))
 
 
@@ -152,7 +154,7 @@ def twisted(sample: Sample, _other: Sample, rng: np.random.Generator) -> Sample:
     """Put a wrong map in the place of the one that was found: turned, scaled or sheared about the face, by 1 to 30 px."""
     left, top, right, bottom = sample.face.box
     middle, radius = np.array([left + right, top + bottom]) / 2, (right - left) / 3
-    size = np.exp(rng.uniform(0, np.log(30))) * SIDE_PX / REFERENCE_WIDTH / radius
+    size = np.exp(rng.uniform(0, np.log(30))) * sample.flash.shape[1] / REFERENCE_WIDTH / radius
     kind = np.array([[[0, -1], [1, 0]], [[1, 0], [0, 1]], [[0, 1], [0, 0]], [[1, 0], [0, -1]]][rng.integers(4)])
     linear = np.eye(2) + size * kind
     return replace(sample, change=np.column_stack([linear, middle - linear @ middle]))
@@ -258,6 +260,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def plan(data: Path, sitters: int) -> Iterator[tuple[str, Callable[[], Sample | None]]]:
     """Yield the names of all pairs and what makes them: plain and damaged pairs of each sitter."""
+    for number, name in enumerate(REAL_PAIRS):
+        group = "test" if number % 2 else "train"
+        for repeat in range(REAL_REPEATS):
+            for kind, damage in (("real", relit), ("real_wrong", twisted if number % 2 else shifted)):
+                make = functools.partial(_real, data / "pairs/deepflash", name, repeat, damage)
+                yield f"{group}/{kind}/{name}.{repeat}", make
     portraits = sorted((data / "portraits").glob("*.jpg"))
     step = max(1, len(portraits) // sitters)
     for number, path in enumerate(portraits[::step][:sitters]):
@@ -332,7 +340,8 @@ def print_kinds(rows: list[dict[str, Any]]) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for test, kind in dict.fromkeys((row["test"], row["kind"]) for row in rows):
         chosen = [row for row in rows if (row["test"], row["kind"]) == (test, kind)]
-        within, good = _within(chosen), np.array([row["verdict"] == "good" for row in chosen])
+        within = _within(chosen)
+        good = (_stored(chosen) >= quality.GOOD_CONFIDENCE) & [row["verdict"] == "good" for row in chosen]
         wrong, missed = (good & ~within).sum(), (within & ~good).sum()
         group = "test" if test else "training"
         print(f"| {group} {len(chosen)} | {kind} | {within.sum()} | {good.sum()} | {wrong} | {missed} |")
@@ -416,6 +425,20 @@ def _relit(path: Path, number: int) -> Sample | None:
     rng = np.random.default_rng([number, *path.stem.encode()])
     truth = random_affine(rng, SIDE_PX, SIDE_PX)
     return Sample(in_flash_light(portrait, rng, blinks=False), warped(portrait, truth), truth, face)
+
+
+def _real(folder: Path, name: str, repeat: int, damage: Damage) -> Sample | None:
+    """Move the studio side of a real pair, whose truth is known to 1 or 1.5 px."""
+    paths = [folder / f"{name}_{side}.jpg" for side in ("flash", "studio")]
+    flash, studio = (read_rgb(path) for path in paths)
+    face = subject_face(find_faces(flash), *flash.shape[1::-1])
+    if face is None:
+        return None
+    rng = np.random.default_rng([int(name), repeat])
+    move = random_affine(rng, *studio.shape[1::-1])
+    truth = compose(move, patch_consensus(*paths).moving_from_fixed)
+    sample = Sample(flash, warped(studio, move), truth, face)
+    return damage(sample, sample, rng)
 
 
 def _emulated(folder: Path, number: int) -> Sample | None:

@@ -32,6 +32,9 @@ class Judgement:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
+GOOD_CONFIDENCE = 0.7
+"""Below it a pair is worth a look. Tiles of real faces leave more than rendered ones do: a higher limit rejects good pairs."""
+
 REFERENCE_WIDTH_PX = 3120
 """Lengths in the confidence's model are in pixels of a photograph of this width (13 megapixels)."""
 
@@ -61,19 +64,12 @@ _AT_LEAST = {
     "agreement": _Limit(0.25, 0.15, "the edges of both faces agree little (correlation {:.2f})"),
     "part_agreement": _Limit(0.28, -1.0, "one part of the face agrees little with the other photograph (correlation {:.2f})"),
     "overlap": _Limit(0.98, 0.8, "only {:.0%} of the face is inside the studio picture"),
-    "confidence": _Limit(0.5, 0.02, "the map is right with a probability of {:.0%} only"),
+    "confidence": _Limit(GOOD_CONFIDENCE, 0.02, "the map is right with a probability of {:.0%} only"),
 }
 
 # Logistic regression of "the face is within 6 px of 3120", by benchmarks/confidence.py; see docs/results.md, "Confidence".
-_INTERCEPT = 0.0
-_WEIGHTS = {
-    "tile_residual": 0.0,
-    "tile_halves": 0.0,
-    "backward_residual": 0.0,
-    "bend": 0.0,
-    "agreement": 0.0,
-    "part_agreement": 0.0,
-}
+_INTERCEPT = 8.776
+_WEIGHTS = {"tile_residual": -2.804, "tile_halves": -0.198, "backward_residual": -1.506}
 _LEAST_PX, _MOST_PX = 0.3, 100.0  # lengths beyond say no more
 
 
@@ -149,19 +145,14 @@ def face_width_px(face: Face | None, size: tuple[int, int]) -> float:
 
 
 def evidence(numbers: dict[str, float], face_px: float) -> dict[str, float]:
-    """Return what the confidence is computed from: logarithms of lengths in pixels, and the agreement."""
+    """Return what the confidence is computed from: logarithms of lengths in pixels of a 3120 px wide photograph."""
     residual = numbers.get("tile_residual", np.inf)
-    found = {
-        "tile_residual": log_px(residual, face_px),
-        "tile_halves": log_px(numbers.get("tile_halves", np.inf), face_px),
-        "backward_residual": log_px(numbers.get("backward_residual", residual), face_px),
+    lengths = {
+        "tile_residual": residual,
+        "tile_halves": numbers.get("tile_halves", np.inf),
+        "backward_residual": numbers.get("backward_residual", residual),
     }
-    agreement = numbers["agreement"]
-    return found | {
-        "bend": log_px(numbers.get("bend", 0.0), face_px),
-        "agreement": agreement,
-        "part_agreement": numbers.get("part_agreement", agreement),
-    }
+    return {name: log_px(length, face_px) for name, length in lengths.items()}
 
 
 def confidence_of(numbers: dict[str, float], face_px: float) -> float:
