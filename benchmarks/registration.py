@@ -1,352 +1,299 @@
-"""Accuracy and cost of the registration, on pairs whose true map is known.
+"""Accuracy and cost of the registration beside other people's, on the same pairs, whose true map is known.
 
-    python benchmarks/registration.py --data ../shared/data --repeats 2
+    python benchmarks/registration.py --data ../shared/data --work /tmp/registration
 
-Benches:
+The benches are those of `pairs_with_truth`. Every case is stored as two JPEGs in the work folder; every method then
+registers all of them in a child process of its own, whose CPU seconds and peak of memory are thereby its own. What is
+done is kept in the work folder, so that the same command goes on where it was interrupted; results of our methods count
+as done for as long as the package's sources stay the same.
 
-- `relit`: a portrait rendered twice, in studio-like and in flash-like light, one side warped by a random affine map;
-  the truth is exact.
-- `hard`: the same with cast shadows and a smooth motion of 3 px that no affine map can undo; the truth is the affine
-  map that is left when the affine part of that motion is taken away.
-- `real`: real pairs of flash and studio portraits, the studio side warped by a random affine map; the truth is that
-  map composed with a consensus of small patches matched on the original pair at full size, good to 1 to 1.5 px.
-  Pairs whose patches disagree (the head turned) are left out, by name.
-- `emulated`: flash and studio photograph by the emulated studio; exact.
-- `static`: a fixed camera, direct against bounced flash, one side warped; exact but for the tripod.
-- `infrared`: colour against near infrared with the map that comes with the data; exact.
+Errors are mean distances over a grid on the face (the middle of the picture where there is no face), in pixels of a
+photograph 3120 px wide. CPU seconds are those of the registration alone, without decoding and face detection; those of
+`align_pair` are all that `deepflash align batch` does with a pair, from the files to the verdict.
 
-Random maps: translation to 3 % of the width, rotation to 4 degrees, scale 0.97 to 1.03, shear to 0.02. Errors are mean
-distances over a grid on the face (the middle of the picture where there is no face), in pixels of a 3120 pixels wide
-photograph. CPU seconds are those of `register` alone, without decoding and face detection.
+`--width 3120` enlarges all pairs to photographs of 13 megapixels. elastix is optional:
+`pip install --target FOLDER itk-elastix` and `PYTHONPATH=FOLDER`.
 """
 
 import argparse
+import functools
+import hashlib
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from contestant import LIMIT_S, OURS, WHOLE
+from pairs_with_truth import BENCHES, Case, cases, photographs
+from peers import PEERS
+from truth import grid, mean_distance
 
-from deepflash.affine import IDENTITY, Affine, apply, compose
-from deepflash.align.quality import judge
-from deepflash.align.registration import register
-from deepflash.faces import find_faces, subject_face
-from deepflash.hardware.emulator.scene import Scene, true_moving_from_fixed
-from deepflash.hardware.emulator.sitters import SitterChoice, load_sitter
+import deepflash
+from deepflash.affine import IDENTITY
+from deepflash.align.subjects import find_pair_faces
 from deepflash.pairs import Face
-from deepflash.pictures import Picture, read_rgb
+from deepflash.pictures import encode, read_rgb
 
-BENCHES = ["relit", "hard", "real", "emulated", "static", "infrared"]
-REFERENCE_WIDTH = 3120
-EMULATED_SIZE = (1560, 2080)
-MAX_CONSENSUS_RESIDUAL = 6.0 / REFERENCE_WIDTH
-MIN_PATCHES = 60
-
-
-@dataclass(frozen=True)
-class Case:
-    """A pair of pictures with the true map between their pixels."""
-
-    bench: str
-    name: str
-    flash: Picture
-    studio: Picture
-    truth: Affine
+METHODS = [*PEERS, *OURS, WHOLE]
+FAILED_PX = 5.0
+WRONG_PX = 12.0
+TILE_PX = 480  # side of one view in a strip of `--worst`
 
 
 @dataclass(frozen=True)
-class Result:
-    """What the registration made of a case; errors in pixels of a 3120 pixels wide photograph."""
+class Stored:
+    """A case on disk: `flash.jpg`, `studio.jpg` and `case.json` in a folder."""
 
-    case: str
+    folder: Path
     bench: str
-    before: float
-    error: float
-    method: str
-    verdict: str
-    reasons: tuple[str, ...]
-    cpu_s: float
+    width: int
+    height: int
+    truth: np.ndarray | None
+    flaw: str
+    beyond_px: float
+    face: Face | None
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def error_px(self, affine: Any) -> float:
+        """Return the error of a map, infinite for None, NaN where the truth is unknown."""
+        if self.truth is None:
+            return float("nan")
+        if affine is None:
+            return float("inf")
+        points = grid(self.face, self.width, self.height)
+        return mean_distance(np.array(affine, dtype=np.float64), self.truth, points, self.width)
 
 
 def main() -> None:
-    """Run the benches and print one line per case and one per bench."""
+    """Make the cases, let every method answer them, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with portraits/ and pairs/")
-    parser.add_argument("--repeats", type=int, default=2, help="random maps per picture")
-    parser.add_argument("--bench", choices=BENCHES, action="append", help="only this one")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cases and results; the same one to go on")
+    parser.add_argument("--repeats", type=int, default=1, help="random maps per picture")
+    parser.add_argument("--seed", type=int, default=0, help="chooses other random maps")
+    parser.add_argument("--width", type=int, help="enlarge the pairs to 3:4 photographs of this width in pixels")
+    parser.add_argument("--bench", choices=BENCHES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--method", choices=METHODS, action="append", help="only this one; may be repeated")
+    parser.add_argument("--worst", type=Path, metavar="DIR", help="write pictures of the worst cases; they show real people")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    results = []
-    for case in cases(options.data, options.repeats, options.bench or BENCHES):
-        result = run(case)
-        results.append(result)
-        print(
-            f"{result.bench:9}{result.case:8} before {result.before:6.1f}  after {result.error:6.2f} px"
-            f"  {result.method:15}{result.cpu_s:.2f} s"
-            f"  {result.verdict}{': ' if result.reasons else ''}{'; '.join(result.reasons)}",
-            flush=True,
-        )
-    print_table(results)
+    benches, methods = options.bench or BENCHES, options.method or METHODS
+    place = options.work / f"seed{options.seed}-repeats{options.repeats}-width{options.width or 'as-is'}"
+    stored = [
+        case
+        for bench in benches
+        for case in stored_cases(place, options.data, bench, options.repeats, options.seed, options.width)
+    ]
+    results = {method: answers(method, stored, place / "results") for method in methods}
+    print_accuracy(results, stored)
+    if WHOLE in results:
+        print_verdicts(results[WHOLE], stored)
+    if options.worst:
+        write_worst(options.worst, results, stored)
 
 
-def cases(data: Path, repeats: int, benches: list[str]) -> Iterator[Case]:
-    """Yield the cases of the chosen benches; the same ones every time."""
-    makers = {
-        "relit": relit_cases,
-        "hard": hard_cases,
-        "real": real_cases,
-        "emulated": emulated_cases,
-        "static": static_cases,
-        "infrared": infrared_cases,
+def stored_cases(place: Path, data: Path, bench: str, repeats: int, seed: int, width: int | None) -> list[Stored]:
+    """Return the cases of a bench, made now unless they are in the folder already."""
+    listing = place / f"{bench}.json"
+    made_by = _checksum(Path(__file__).parent.glob("*truth.py"), Path(__file__).parent.glob("disturbances.py"))
+    if not listing.exists() or json.loads(listing.read_text())["made_by"] != made_by:
+        print(f"making the cases of {bench}", file=sys.stderr, flush=True)
+        made = [_store(place, case, width) for case in cases(data, repeats, [bench], seed=seed)]
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text(json.dumps({"made_by": made_by, "cases": made}))
+    return [_load(place / name) for name in json.loads(listing.read_text())["cases"]]
+
+
+def _store(place: Path, case: Case, width: int | None) -> str:
+    if width is not None:
+        case = photographs(case, width)
+    folder = place / f"{case.bench}-{case.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    faces = find_pair_faces(case.flash, case.studio)
+    for side, picture in (("flash", case.flash), ("studio", case.studio)):
+        (folder / f"{side}.jpg").write_bytes(encode(picture, ".jpg"))
+    facts = {
+        "bench": case.bench,
+        "size": case.flash.shape[1::-1],
+        "truth": None if case.truth is None else case.truth.tolist(),
+        "flaw": case.flaw,
+        "beyond_px": case.beyond_px,
+        "faces": {
+            "flash": None if faces.flash is None else asdict(faces.flash),
+            "studio": None if faces.studio is None else asdict(faces.studio),
+        },
     }
-    for bench in benches:
-        yield from makers[bench](data / "pairs", repeats)
+    (folder / "case.json").write_text(json.dumps(facts))
+    return folder.name
 
 
-def relit_cases(pairs: Path, repeats: int) -> Iterator[Case]:
-    """Render each real studio portrait in two lights."""
-    for path in sorted((pairs / "deepflash").glob("*_studio.jpg")):
-        portrait = read_rgb(path)
-        for repeat in range(repeats):
-            rng = np.random.default_rng([int(path.name[:2]), repeat])
-            truth = random_affine(rng, portrait.shape[1], portrait.shape[0])
-            yield Case("relit", f"{path.name[:2]}.{repeat}", in_flash_light(portrait, rng), warped(portrait, truth), truth)
-
-
-def hard_cases(pairs: Path, repeats: int) -> Iterator[Case]:
-    """Render each real studio portrait in two lights while the face moves."""
-    for case in relit_cases(pairs, repeats):
-        rng = np.random.default_rng(list(case.name.encode()))
-        height, width = case.flash.shape[:2]
-        face = subject_face(find_faces(case.flash), width, height)
-        yield Case("hard", case.name, _distorted(_shadowed(case.flash, rng), face, rng), case.studio, case.truth)
-
-
-def real_cases(pairs: Path, repeats: int) -> Iterator[Case]:
-    """Warp the studio side of each real pair."""
-    for path in sorted((pairs / "deepflash").glob("*_flash.jpg")):
-        flash, studio = read_rgb(path), read_rgb(path.with_name(path.name.replace("flash", "studio")))
-        base, residual = patch_consensus(flash, studio)
-        if residual > MAX_CONSENSUS_RESIDUAL:
-            print(f"real     {path.name[:2]} left out: its patches disagree by {residual * REFERENCE_WIDTH:.1f} px")
-            continue
-        yield from _warped_cases("real", path.name[:2], flash, studio, base, repeats)
-
-
-def emulated_cases(_pairs: Path, repeats: int) -> Iterator[Case]:
-    """Photograph the built-in sitters in the emulated studio."""
-    for number in range(1, 2 * repeats + 1):
-        scene = Scene(load_sitter(SitterChoice(f"S{number:03d}")), EMULATED_SIZE, seed=number)
-        studio, studio_truth = scene.render(0, 1.0, flash=False)
-        flash, flash_truth = scene.render(1, 0.02, flash=True)
-        truth = np.asarray(true_moving_from_fixed(studio_truth, flash_truth), dtype=np.float64)
-        yield Case("emulated", f"S{number:03d}", flash, studio, truth)
-
-
-def static_cases(pairs: Path, repeats: int) -> Iterator[Case]:
-    """Warp one side of scenes taken with a fixed camera."""
-    for path in sorted((pairs / "static").glob("*_flash.jpg")):
-        flash, studio = read_rgb(path), read_rgb(path.with_name(path.name.replace("flash", "studio")))
-        yield from _warped_cases("static", path.name[:1], flash, studio, IDENTITY, repeats)
-
-
-def infrared_cases(pairs: Path, _repeats: int) -> Iterator[Case]:
-    """Read the scenes that come with a known map."""
-    for path in sorted((pairs / "known_affine").glob("*_affine.json")):
-        truth = np.array(json.loads(path.read_text())["fixed_to_moving"])
-        fixed, moving = (read_rgb(path.with_name(f"{path.name[:2]}_{side}.jpg")) for side in ("fixed", "moving"))
-        yield Case("infrared", path.name[:2], fixed, moving, truth)
-
-
-def _warped_cases(bench: str, name: str, flash: Picture, studio: Picture, base: Affine, repeats: int) -> Iterator[Case]:
-    for repeat in range(repeats):
-        rng = np.random.default_rng([int(name), repeat])
-        motion = random_affine(rng, flash.shape[1], flash.shape[0])
-        yield Case(bench, f"{name}.{repeat}", flash, warped(studio, motion), compose(motion, base))
-
-
-def run(case: Case) -> Result:
-    """Register one case and measure."""
-    height, width = case.flash.shape[:2]
-    faces = [subject_face(find_faces(picture), width, height) for picture in (case.flash, case.studio)]
-    start_s = time.process_time()
-    registration = register(case.flash, case.studio, fixed_face=faces[0], moving_face=faces[1])
-    cpu_s = time.process_time() - start_s
-    judgement = judge(registration, faces[0], faces[1], (width, height))
-    points = grid(faces[0] or faces[1], width, height)
-    return Result(
-        case=case.name,
-        bench=case.bench,
-        before=mean_distance(IDENTITY, case.truth, points, width),
-        error=mean_distance(registration.moving_from_fixed, case.truth, points, width),
-        method=registration.method,
-        verdict=judgement.verdict,
-        reasons=judgement.reasons,
-        cpu_s=cpu_s,
+def _load(folder: Path) -> Stored:
+    facts = json.loads((folder / "case.json").read_text())
+    face = facts["faces"]["flash"] or facts["faces"]["studio"]
+    return Stored(
+        folder,
+        facts["bench"],
+        *facts["size"],
+        truth=None if facts["truth"] is None else np.array(facts["truth"]),
+        flaw=facts["flaw"],
+        beyond_px=facts["beyond_px"],
+        face=None if face is None else Face(tuple(face["box"]), face["landmarks"]),
     )
 
 
-def print_table(results: list[Result]) -> None:
-    """Print medians, 95th percentiles and what quality control made of large errors."""
-    print("\n| bench | pairs | before, median | error, median | p95 | largest | > 6 px called good | CPU s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for bench in dict.fromkeys(result.bench for result in results):
-        chosen = [result for result in results if result.bench == bench]
-        errors = np.array([result.error for result in chosen])
-        unnoticed = sum(result.error > 6 and result.verdict == "good" for result in chosen)
-        print(
-            f"| {bench} | {len(chosen)} | {np.median([result.before for result in chosen]):.1f} | {np.median(errors):.2f} |"
-            f" {np.percentile(errors, 95):.2f} | {errors.max():.2f} | {unnoticed} |"
-            f" {np.mean([result.cpu_s for result in chosen]):.2f} |"
-        )
+def answers(method: str, stored: list[Stored], results: Path) -> dict[str, dict[str, Any]]:
+    """Return what a method makes of every case, by the case's id; done now unless it was done before."""
+    results.mkdir(parents=True, exist_ok=True)
+    file = results / f"{METHODS.index(method):02d}.jsonl"
+    package = Path(deepflash.__file__).parent
+    sources = [(package / "align").glob("*.py"), package.glob("[afp]*.py")] if method in (*OURS, WHOLE) else []
+    here = Path(__file__).parent
+    version = _checksum([here / "peers.py", here / "contestant.py"], *sources)
+    done: dict[str, dict[str, Any]] = {}
+    for line in file.read_text().splitlines() if file.exists() else []:
+        result = json.loads(line)
+        if result["version"] == version and result["method"] == method and result["failure"] != "not installed":
+            done[result["case"]] = result
+    todo = [case for case in stored if _key(case) not in done]
+    if todo:
+        print(f"{method}: {len(todo)} cases", file=sys.stderr, flush=True)
+    with file.open("a") as record:
+        for case, result in _asked(method, todo):
+            done[_key(case)] = {**result, "case": _key(case), "method": method, "version": version}
+            record.write(json.dumps(done[_key(case)]) + "\n")
+            record.flush()
+    return {case.id: done[_key(case)] for case in stored}
 
 
-def random_affine(rng: np.random.Generator, width: int, height: int) -> Affine:
-    """Return a motion of head and hand, about the middle of the picture, in pixels."""
-    angle, scale, shear = np.radians(rng.uniform(-4, 4)), rng.uniform(0.97, 1.03), rng.uniform(-0.02, 0.02)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = scale * turn @ np.array([[1, shear], [0, 1]])
-    middle = np.array([width - 1, height - 1]) / 2
-    return np.column_stack([linear, middle + rng.uniform(-0.03, 0.03, 2) * width - linear @ middle])
+def _key(case: Stored) -> str:
+    """Return what changes with the case's content."""
+    return f"{case.id} {_content(case.folder)}"
 
 
-def warped(picture: Picture, affine: Affine) -> Picture:
-    """Move what is at (x, y) to affine(x, y)."""
-    size = (picture.shape[1], picture.shape[0])
-    moved = cv2.warpAffine(picture, affine, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(moved, dtype=np.uint8)
+@functools.cache
+def _content(folder: Path) -> str:
+    return _checksum(folder.iterdir())
 
 
-def in_flash_light(portrait: Picture, rng: np.random.Generator) -> Picture:
-    """Render a portrait as a flash might: other shading, fall-off, highlights, colour, tone, a blink, noise."""
-    height, width = portrait.shape[:2]
-    light = portrait.astype(np.float32) / 255
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    shading = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), width / 25)
-    light *= np.exp(0.35 * shading / shading.std())[:, :, None]
-    light *= (1.2 / (1 + ((x / width - 0.5) ** 2 + (y / height - 0.45) ** 2) * 4))[:, :, None]
-    for _ in range(5):
-        u, v, spread = rng.uniform(0.35, 0.65) * width, rng.uniform(0.3, 0.7) * height, rng.uniform(0.01, 0.03) * width
-        light += 0.4 * np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * spread**2))[:, :, None]
-    light *= np.array([0.85, 1.0, 1.1], np.float32)
-    light = np.clip(light, 0, 1) ** rng.uniform(0.6, 1.5) + rng.normal(0, 0.015, light.shape)
-    face = subject_face(find_faces(portrait), width, height)
-    if face and rng.random() < 0.5:
-        _close(light, face.landmarks["left_eye"])
-        _close(light, face.landmarks["right_eye"])
-    return np.asarray(np.clip(light * 255, 0, 255), dtype=np.uint8)
+def _asked(method: str, todo: list[Stored]) -> Iterator[tuple[Stored, dict[str, Any]]]:
+    """Ask a child process for each case; one that dies is recorded as no answer, and another one goes on behind it."""
+    while todo:
+        command = [sys.executable, str(Path(__file__).with_name("contestant.py")), method]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            print(*(case.folder.absolute() for case in todo), sep="\n", file=child.stdin)
+            child.stdin.close()
+            for line in child.stdout:
+                if line.startswith("{"):  # libraries print, too
+                    yield todo.pop(0), json.loads(line)
+        if child.returncode > 0:
+            raise SystemExit(f"{method}: its process failed at {todo[0].folder}; see above")
+        if todo:
+            reason = f"no answer in {LIMIT_S} s" if child.returncode == -14 else f"died ({child.returncode})"
+            yield todo.pop(0), {"affine": None, "failure": reason, "cpu_s": float(LIMIT_S), "peak_mb": 0.0}
 
 
-def _shadowed(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Cast a shadow with a sharp edge on each side of the face."""
-    height, width = picture.shape[:2]
-    shadow = np.ones((height, width), np.float32)
-    for side in (0.36, 0.64):
-        x, tilt = (side + rng.uniform(-0.05, 0.05)) * width, rng.uniform(-0.1, 0.1) * width
-        corners = np.array([[x, 0], [x + tilt, height], [x + tilt + 0.08 * width, height], [x + 0.08 * width, 0]])
-        cv2.fillPoly(shadow, [corners.astype(np.int32)], 0.55)
-    shadow = cv2.GaussianBlur(shadow, (0, 0), width / 500)
-    return np.asarray(picture * shadow[:, :, None], dtype=np.uint8)
+def _checksum(*groups: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for group in groups:
+        for path in sorted(group):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def _distorted(picture: Picture, face: Face | None, rng: np.random.Generator) -> Picture:
-    """Move the face smoothly by 3 px (of 3120) root mean square, without an affine part on the face."""
-    height, width = picture.shape[:2]
-    points = grid(face, width, height)
-    design = np.column_stack([points, np.ones(len(points))])
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    maps = []
-    for at in (x, y):
-        noise = cv2.resize(rng.standard_normal((height // 16, width // 16)).astype(np.float32), (width, height))
-        field = cv2.GaussianBlur(noise, (0, 0), width / 16)
-        on_face = field[points[:, 1].astype(int), points[:, 0].astype(int)]
-        across, down, shift = np.linalg.lstsq(design, on_face, rcond=None)[0]
-        rest = float((on_face - design @ [across, down, shift]).std())
-        motion = (field - (across * x + down * y + shift)) * (3 / np.sqrt(2) * width / REFERENCE_WIDTH / rest)
-        maps.append((at + motion).astype(np.float32))
-    moved = cv2.remap(picture, maps[0], maps[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(moved, dtype=np.uint8)
-
-
-def _close(light: NDArray[np.float32], eye: list[tuple[float, float]]) -> None:
-    (x0, y0), (x1, y1) = eye
-    reach = 0.7 * abs(x1 - x0)
-    rows = slice(int(min(y0, y1) - 0.6 * reach), int(max(y0, y1) + 0.6 * reach))
-    columns = slice(int((x0 + x1) / 2 - reach), int((x0 + x1) / 2 + reach))
-    light[rows, columns] = cv2.GaussianBlur(light[rows, columns], (0, 0), reach / 3)
-
-
-def patch_consensus(flash: Picture, studio: Picture) -> tuple[Affine, float]:
-    """Return the map on which patches matched both ways agree, and the median distance from it in picture widths."""
-    edges = [_edge_strength(picture) for picture in (flash, studio)]
-    height, width = edges[0].shape
-    face = subject_face(find_faces(flash), width, height)
-    there, back = [], []
-    for x, y in grid(face, width, height, steps=30).astype(int):
-        offset = _patch_offset(edges[0], edges[1], x, y)
-        if offset is None:
+def print_accuracy(results: dict[str, dict[str, dict[str, Any]]], stored: list[Stored]) -> None:
+    """Print a row per method: median / 95th percentile / largest error and failures on each bench, time and memory."""
+    sound = [case for case in stored if case.truth is not None and case.bench != "turned"]
+    groups = {bench: [case for case in sound if case.bench == bench] for bench in dict.fromkeys(case.bench for case in sound)}
+    print("\nmedian / p95 / largest error in px of 3120 (failures: no answer, or more than 5 px)\n")
+    print(f"| method | {' | '.join(f'{bench}, {len(group)}' for bench, group in groups.items())} | CPU s | MB |")
+    print("| --- |" + " --- |" * (len(groups) + 2))
+    for method, answered in results.items():
+        if any(answer["failure"] == "not installed" for answer in answered.values()):
+            print(f"| {method} | {'not installed |' * (len(groups) + 2)}")
             continue
-        found = np.array([x, y]) + offset
-        u, v = np.rint(found).astype(int)
-        returned = _patch_offset(edges[1], edges[0], u, v)
-        if returned is not None and np.linalg.norm(returned + offset) < 2:
-            there.append((x, y))
-            back.append(found)
-    if len(there) < MIN_PATCHES:
-        return IDENTITY, np.inf
-    points, targets = np.array(there, float), np.array(back)
-    affine, _ = cv2.estimateAffine2D(points, targets, method=cv2.LMEDS)
-    residuals = np.linalg.norm(apply(affine, points) - targets, axis=1)
-    for _ in range(5):
-        near = residuals < max(2.0, 1.5 * float(np.median(residuals)))
-        design = np.column_stack([points[near], np.ones(near.sum())])
-        affine = np.linalg.lstsq(design, targets[near], rcond=None)[0].T
-        residuals = np.linalg.norm(apply(affine, points) - targets, axis=1)
-    return affine, float(np.median(residuals)) / width
+        cells = [_summary([case.error_px(answered[case.id]["affine"]) for case in group]) for group in groups.values()]
+        cpu_s = np.median([answer["cpu_s"] for answer in answered.values()])
+        peak_mb = max(answer["peak_mb"] for answer in answered.values())
+        print(f"| {method} | {' | '.join(cells)} | {cpu_s:.2f} | {peak_mb:.0f} |")
 
 
-def _edge_strength(picture: Picture) -> NDArray[np.float32]:
-    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.5)
-    strength = cv2.magnitude(cv2.Scharr(gray, cv2.CV_32F, 1, 0), cv2.Scharr(gray, cv2.CV_32F, 0, 1))
-    return strength / (np.sqrt(cv2.GaussianBlur(strength**2, (0, 0), 16)) + 80)
+def _summary(errors: list[float]) -> str:
+    most = float(np.percentile(errors, 95, method="inverted_cdf"))  # one of the errors: no answer counts as infinite
+    failures = sum(error > FAILED_PX for error in errors)
+    return " / ".join(_rounded(error) for error in (float(np.median(errors)), most, max(errors))) + f" ({failures})"
 
 
-def _patch_offset(
-    first: NDArray[np.float32], second: NDArray[np.float32], x: int, y: int, half: int = 40, reach: int = 36
-) -> NDArray[np.float64] | None:
-    rim = half + reach
-    if not (rim <= x < first.shape[1] - rim and rim <= y < first.shape[0] - rim):
-        return None
-    patch = first[y - half : y + half + 1, x - half : x + half + 1]
-    field = second[y - rim : y + rim + 1, x - rim : x + rim + 1]
-    surface = cv2.matchTemplate(field, patch, cv2.TM_CCOEFF_NORMED)
-    row, column = np.unravel_index(int(surface.argmax()), surface.shape)
-    if surface[row, column] < 0.45 or not (0 < row < 2 * reach and 0 < column < 2 * reach):
-        return None
-    across, down = surface[row, column - 1 : column + 2], surface[row - 1 : row + 2, column]
-    tops = [(line[0] - line[2]) / (2 * (line[0] - 2 * line[1] + line[2])) for line in (across, down)]
-    return np.array([column + tops[0], row + tops[1]]) - reach
+def _rounded(error: float) -> str:
+    return f"{error:.2f}" if error < 10 else f"{error:.0f}" if error < 1000 else "lost"
 
 
-def grid(face: Face | None, width: int, height: int, steps: int = 21) -> NDArray[np.float64]:
-    """Return points in an ellipse on the face, in pixels."""
-    left, top, right, bottom = face.box if face else (0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height)
-    line = np.linspace(-1, 1, steps)
-    u, v = (axis.ravel() for axis in np.meshgrid(line, line))
-    inside = u**2 + v**2 <= 1
-    x = (left + right) / 2 + 0.5 * (right - left) * u[inside]
-    y = (top + bottom) / 2 + 0.58 * (bottom - top) * v[inside]
-    return np.column_stack([x, y])
+def print_verdicts(answered: dict[str, dict[str, Any]], stored: list[Stored]) -> None:
+    """Print what quality control says of each bench, and the cases in which it is silent though it should not be."""
+    print("\n| bench | pairs | good | check | bad | > 6 px called good | > 12 px called good | flaw unnoticed |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    silent = []
+    for bench in dict.fromkeys(case.bench for case in stored):
+        group = [case for case in stored if case.bench == bench]
+        verdicts = [answered[case.id].get("verdict", "bad") for case in group]
+        good = [case for case, verdict in zip(group, verdicts, strict=True) if verdict == "good"]
+        counted = [case for case in good if case.bench != "turned"]
+        errors = [case.error_px(answered[case.id]["affine"]) for case in counted]
+        unnoticed = [case.id for case in good if case.flaw]
+        silent += [f"{case.id} ({case.flaw}, {case.beyond_px:.0f} px beyond any affine map)" for case in good if case.flaw]
+        counts = [verdicts.count(verdict) for verdict in ("good", "check", "bad")]
+        print(
+            f"| {bench} | {len(group)} | {' | '.join(map(str, counts))} | {sum(error > 6 for error in errors)} |"
+            f" {sum(error > WRONG_PX for error in errors)} | {len(unnoticed)} |"
+        )
+    print("\n".join(["", *(f"unnoticed: {line}" for line in silent)]))
+    for case in stored:
+        if case.bench == "motion":
+            answer = answered[case.id]
+            print(f"{case.id}: {answer.get('verdict', answer['failure'])}: {'; '.join(answer.get('reasons', ()))}")
 
 
-def mean_distance(affine: Affine, truth: Affine, points: NDArray[np.float64], width: int) -> float:
-    """Return the mean distance of two maps over points, in pixels of a 3120 pixels wide photograph."""
-    apart = np.linalg.norm(apply(affine, points) - apply(truth, points), axis=1)
-    return float(apart.mean()) * REFERENCE_WIDTH / width
+def write_worst(target: Path, results: dict[str, dict[str, dict[str, Any]]], stored: list[Stored]) -> None:
+    """Write strips of each method's three worst cases: flash, checkerboards with studio as given, by truth, as found.
+
+    The strips show real people; they are for your eyes.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for method, answered in results.items():
+        known = [case for case in stored if case.truth is not None and answered[case.id]["affine"] is not None]
+        known.sort(key=lambda case: case.error_px(answered[case.id]["affine"]), reverse=True)
+        for rank, case in enumerate(known[:3], 1):
+            error = case.error_px(answered[case.id]["affine"])
+            name = "".join(letter if letter.isalnum() else "-" for letter in method)
+            strip = _strip(case, np.array(answered[case.id]["affine"], dtype=np.float64))
+            (target / f"{name}.{rank}.{case.id}.{error:.1f}px.png").write_bytes(encode(strip, ".png"))
+
+
+def _strip(case: Stored, found: np.ndarray) -> np.ndarray:
+    flash, studio = (read_rgb(case.folder / f"{side}.jpg") for side in ("flash", "studio"))
+    points = grid(case.face, case.width, case.height)
+    left, top = np.clip(points.min(axis=0) - 40, 0, None).astype(int)
+    right, bottom = (points.max(axis=0) + 40).astype(int)
+    views = [flash]
+    for affine in (IDENTITY, case.truth, found):
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        views.append(_checkered(flash, cv2.warpAffine(studio, affine, (case.width, case.height), flags=flags)))
+    faces = [view[top:bottom, left:right] for view in views]
+    return np.hstack([cv2.resize(face, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA) for face in faces])
+
+
+def _checkered(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return fields of one picture and of the other in turn, 24 to the height."""
+    field = max(1, first.shape[0] // 24)
+    rows, columns = np.indices(first.shape[:2]) // field
+    return np.where(((rows + columns) % 2 == 0)[..., None], first, second)
 
 
 if __name__ == "__main__":

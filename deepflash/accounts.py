@@ -15,12 +15,13 @@ class SetAside:
 
 @dataclass
 class Account:
-    """What became of every item of a batch."""
+    """What became of every item of a batch, or of one `part` of it, such as 3/64."""
 
     unit: str = "pair"
     done: int = 0
     skipped: int = 0  # finished by an earlier run and still valid
     set_aside: list[SetAside] = field(default_factory=list)
+    part: str = ""
 
     @property
     def total(self) -> int:
@@ -40,13 +41,13 @@ class Account:
         '8 pairs in = 7 done + 0 skipped + 1 set aside'
         """
         plural = "" if self.total == 1 else "s"
-        return (
-            f"{self.total} {self.unit}{plural} in = {self.done} done + {self.skipped} skipped + {len(self.set_aside)} set aside"
-        )
+        where = f"part {self.part}: " if self.part else ""
+        ends = f"{self.done} done + {self.skipped} skipped + {len(self.set_aside)} set aside"
+        return f"{where}{self.total} {self.unit}{plural} in = {ends}"
 
     def as_dict(self) -> dict[str, object]:
         """Return the account for `--json`."""
-        return {
+        return ({"part": self.part} if self.part else {}) | {
             "in": self.total,
             "done": self.done,
             "skipped": self.skipped,

@@ -601,45 +601,147 @@ def align_group() -> None:
     """Register the studio photograph onto the flash photograph."""
 
 
+def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    k, _, n = value.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise click.BadParameter(f"{value!r} is no part; write K/N with K from 1 to N, such as 3/64")
+    return int(k), int(n)
+
+
+method_option = click.option(
+    "--method",
+    type=click.Choice(["paper", "mattes", "refined"]),
+    default="refined",
+    show_default=True,
+    help="How to register: to the letter of the paper (minutes), its metric on gradients, or that refined to sub-pixels.",
+)
+
+
+def _who_works(workers: int | None, cluster: str | None) -> tuple[int | None, str | None]:
+    """Return one of the two: what is typed wins over what a file or the environment says, then the cluster."""
+    source = click.get_current_context().get_parameter_source
+    typed = [name for name in ("workers", "cluster") if source(name) == click.core.ParameterSource.COMMANDLINE]
+    if len(typed) == 2:
+        raise click.UsageError("--workers are processes of this machine; a --cluster brings its own. Give one of them")
+    return (workers, None) if typed == ["workers"] or not cluster else (None, cluster)
+
+
 @align_group.command("batch")
 @click.argument("raw", type=_FOLDER)
 @click.argument("aligned", type=_FOLDER)
 @workers_option
+@method_option
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Let the workers of this Dask scheduler do it: tcp://HOST:PORT, or its scheduler file (.json).",
+)
+@click.option("--part", metavar="K/N", callback=_part, help="Do only the K-th of N parts of the pairs, K from 1, as in 3/64.")
 @click.option("--write-images", is_flag=True, help="Also store each registered studio photograph.")
 @json_option
-def align_batch_command(raw: Path, aligned: Path, workers: int | None, write_images: bool, json: bool) -> ExitCode:
+def align_batch_command(
+    raw: Path,
+    aligned: Path,
+    workers: int | None,
+    method: Any,
+    cluster: str | None,
+    part: tuple[int, int] | None,
+    write_images: bool,
+    json: bool,
+) -> ExitCode:
     """Register every pair in RAW and write one JSON per pair into ALIGNED.
 
     RAW is a tree written by `capture`, or any folder of files NN_flash.jpg and NN_studio.jpg. Finished work is
-    recognised by content and skipped.
+    recognised by content and skipped; what another method finished is done again. docs/clusters.md tells how several
+    machines share the work.
     """
     from deepflash.align.batch import align_batch
+    from deepflash.progress import shown
+
+    workers, cluster = _who_works(workers, cluster)
+    with shown("align") as report:
+        account = align_batch(
+            raw,
+            aligned,
+            workers=workers,
+            method=method,
+            cluster=cluster,
+            part=part,
+            write_images=write_images,
+            report=report,
+        )
+    return _print_account(account, json)
+
+
+@align_group.command("report")
+@click.argument("aligned", type=_FOLDER)
+@click.option("-o", "--out", type=_FILE, default="report.html", show_default=True, help="HTML page to write.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Pairs to show, the worst first; 0 shows all."
+)
+@click.option(
+    "--width",
+    "picture_width",
+    type=click.IntRange(120, 1600),
+    default=480,
+    show_default=True,
+    help="Of each picture, pixels; at 480 a pair takes about 0.15 MB.",
+)
+@workers_option
+@json_option
+def align_report_command(aligned: Path, out: Path, limit: int, picture_width: int, workers: int | None, json: bool) -> ExitCode:
+    """Write one HTML page on which to look through the registrations in ALIGNED, the worst first.
+
+    The page holds its pictures and needs no network: flicker, checkerboard, difference and edges of every pair before
+    and after registration, landmarks, numbers and reasons. It shows people's faces: treat it like their photographs.
+    """
+    from deepflash.align.report import write_report
     from deepflash.batch import usable_cores
     from deepflash.progress import shown
 
-    with shown("align") as report:
-        account = align_batch(raw, aligned, workers=workers or usable_cores(), write_images=write_images, report=report)
-    return _print_account(account, json)
+    with shown("report") as report:
+        written = write_report(
+            aligned,
+            out,
+            limit=limit or None,
+            picture_width_px=picture_width,
+            workers=workers or usable_cores(),
+            report=report,
+        )
+    for entry in written.account.set_aside:
+        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    click.echo(dumps(written.as_dict()) if json else written.sentence())
+    return written.account.exit_code
 
 
 @align_group.command("pair")
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
+@method_option
 @click.option(
     "-o", "--out", type=_FILE, help="Picture to write (PNG, or .jpg): both photographs, and their overlay before and after."
 )
+@click.option(
+    "--report", "page", type=_FILE, help="HTML page to write, as `align report` does: flicker, checkerboard and more."
+)
 @json_option
-def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) -> None:
+def align_pair_command(flash: Path, studio: Path, method: Any, out: Path | None, page: Path | None, json: bool) -> None:
     """Register one pair, FLASH and STUDIO, and say how well it went."""
     from deepflash.align.batch import align_pair
-    from deepflash.align.report import before_after_strip
+    from deepflash.align.report import write_page
+    from deepflash.align.views import before_after_strip
+    from deepflash.align.words import numbers_in_words
     from deepflash.files import write_durably
     from deepflash.pairs import Pair
     from deepflash.pictures import encode
 
-    alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()))
+    alignment = align_pair(Pair(flash.stem, flash.stem, flash.absolute(), studio.absolute()), method)
     if out:
         write_durably(out, encode(before_after_strip(alignment), ".jpg" if out.suffix.lower() in {".jpg", ".jpeg"} else ".png"))
+    if page:
+        write_page([alignment], page, title=flash.name)
     if json:
         click.echo(
             dumps(
@@ -647,6 +749,7 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
                     "verdict": alignment.verdict,
                     "reasons": alignment.reasons,
                     "method": alignment.method,
+                    "method_asked": alignment.method_asked,
                     "moving_from_fixed": alignment.moving_from_fixed,
                     "quality": alignment.quality,
                 }
@@ -654,6 +757,11 @@ def align_pair_command(flash: Path, studio: Path, out: Path | None, json: bool) 
         )
         return
     click.echo(f"{alignment.verdict}: {'; '.join(alignment.reasons) or 'nothing to remark'}")
+    numbers = numbers_in_words(alignment)
+    widest = max((len(label) for label, _ in numbers), default=0)
+    for label, value in numbers:
+        click.echo(f"  {label:<{widest}}  {value}")
+    click.echo(f"map from flash to studio pixels ({alignment.method}):")
     for row in alignment.moving_from_fixed:
         click.echo("  " + "  ".join(f"{value:12.6f}" for value in row))
 

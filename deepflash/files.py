@@ -5,6 +5,7 @@ either the whole new file or none under its final name.
 """
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,9 @@ SEAL = "seal"
 
 _SEALED = re.compile(rb'\{\n  "seal": "([0-9a-f]{64})",\n(.*)', re.DOTALL)
 _UNSEALED = b'{\n  "format":'
+
+_FOREIGN_FOR_S = 30 * 86400.0
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO
 
 
 @contextmanager
@@ -113,15 +118,18 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def sweep_temporaries(root: Path) -> int:
     """Remove what killed processes of this machine left below `root`; return how many were removed.
 
-    Temporaries of living processes and of other machines (a shared disk) are left alone.
+    Temporaries of living processes are left alone. Whether a process of another machine or container (a shared disk)
+    lives cannot be known here, so theirs go when they are a month old. Others may work below `root` meanwhile.
     """
-    mine = f"{TEMPORARY_PREFIX}{_host()}-"
     removed = 0
-    for path in sorted(root.rglob(f"{mine}*")):
-        owner = path.name.removeprefix(mine).partition("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            removed += 1
+    for folder, folders, files in os.walk(root):  # unlike rglob it does not mind what others remove under its feet
+        for name in [*folders, *files]:
+            if name.startswith(TEMPORARY_PREFIX):
+                path = Path(folder, name)
+                if _is_rubbish(path):
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                    removed += 1
+        folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
     return removed
 
 
@@ -138,6 +146,17 @@ def locked_folder(path: Path) -> Iterator[bool]:
         yield mine
     finally:
         os.close(descriptor)
+
+
+def _is_rubbish(temporary: Path) -> bool:
+    place, _, rest = temporary.name.removeprefix(TEMPORARY_PREFIX).partition("-")
+    owner = rest.partition("-")[0]
+    if place == _place():
+        return owner.isdigit() and not _is_alive(int(owner))
+    try:
+        return time.time() - temporary.stat().st_mtime > _FOREIGN_FOR_S
+    except FileNotFoundError:
+        return False
 
 
 def sha256_of(path: Path) -> str:
@@ -169,11 +188,18 @@ def _sync_file(path: Path) -> None:
 
 
 def _temporary_prefix() -> str:
-    return f"{TEMPORARY_PREFIX}{_host()}-{os.getpid()}-"
+    return f"{TEMPORARY_PREFIX}{_place()}-{os.getpid()}-"
 
 
-def _host() -> str:
-    return socket.gethostname().replace("-", "_")
+@functools.cache
+def _place() -> str:
+    """Name the machine, and the container if one has process ids of its own: containers may share a host's name."""
+    host = socket.gethostname().replace("-", "_")
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        return host
+    return host if namespace == _FIRST_PID_NAMESPACE else f"{host}.{namespace}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -106,14 +106,17 @@ class Alignment:
         (width, height) in pixels of the upright flash and studio photographs.
     moving_from_fixed
         The affine map as ((a, b, tx), (c, d, ty)); see the module's convention.
+    method, method_asked
+        How the map was found, and the method that was asked for: `refined` keeps the coarse map where that is better.
     verdict
         `good`, `check` (usable, look at it) or `bad` (left out of data sets).
     reasons
         Why the verdict is not `good`, one sentence each.
     quality
         Numbers behind the verdict, by name; units in the names.
-    flash_face, studio_face
-        The subject's face in each photograph, or None where none was found.
+    flash_face, studio_face, registered_face
+        The subject's face in the paper's R, M and M': in pixels of the flash photograph, of the studio photograph, and (the
+        studio photograph's face through the map) of the flash photograph again. None where none was found.
     """
 
     pair_id: str
@@ -128,9 +131,11 @@ class Alignment:
     method: str
     verdict: str
     reasons: tuple[str, ...] = ()
+    method_asked: str = ""
     quality: dict[str, float] = field(default_factory=dict)
     flash_face: Face | None = None
     studio_face: Face | None = None
+    registered_face: Face | None = None
     session: str = ""
     take: str = ""
     pose: str = ""
@@ -373,6 +378,7 @@ def load_alignment(path: Path) -> Alignment:
         for name in ("flash", "studio"):
             content[name] = Path(os.path.normpath(path.parent.absolute() / content[name]))
             content[f"{name}_face"] = _face_from_json(content[f"{name}_face"])
+        content["registered_face"] = _face_from_json(content.get("registered_face"))
         content["size"] = _size_from_json(content["size"])
         content["studio_size"] = _size_from_json(content["studio_size"])
         content["moving_from_fixed"] = _affine_from_json(content["moving_from_fixed"])

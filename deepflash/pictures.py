@@ -5,6 +5,7 @@ Arrays are (H, W, 3) RGB `uint8`, upright: the EXIF orientation has been applied
 Coordinates are (x, y) at pixel centres, (0, 0) being the centre of the top-left pixel.
 """
 
+import base64
 import io
 import math
 import warnings
@@ -181,6 +182,11 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
     return image.size
+
+
+def jpeg_base64(picture: Picture, *, quality: int = 88) -> str:
+    """Encode an RGB or grey `uint8` picture as JPEG in base64, for pages that hold their pictures (`data:` addresses)."""
+    return base64.b64encode(encode(picture, ".jpg", quality=quality)).decode()
 
 
 def _orientation(image: Image.Image) -> int:

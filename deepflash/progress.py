@@ -2,13 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 Report = Callable[[int, int, str], None]
 """Called by long work as `report(done, total, note)`; the note is a few words, or empty."""
 
 _PLAIN_LINE_EVERY_S = 10.0
+_LOOK_BACK_S = 120.0  # the time left follows the speed of late: what an earlier run finished flies past
 
 
 def silent(done: int, total: int, note: str = "") -> None:
@@ -38,7 +40,7 @@ def _bar(label: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_LOOK_BACK_S) as progress:
         task = progress.add_task(label, total=None, note="")
 
         def report(done: int, total: int, note: str = "") -> None:
@@ -48,14 +50,29 @@ def _bar(label: str) -> Iterator[Report]:
 
 
 def _plain_lines(label: str) -> Report:
-    last_s = -_PLAIN_LINE_EVERY_S
+    lines: deque[tuple[float, int]] = deque()  # when, and what was done
 
     def report(done: int, total: int, note: str = "") -> None:
-        nonlocal last_s
         now_s = time.monotonic()
-        if now_s - last_s >= _PLAIN_LINE_EVERY_S or done == total:
-            last_s = now_s
-            with suppress(OSError, ValueError):  # a log that cannot be written (pipe gone, disk full) is no reason to stop
-                print(f"{label}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+        if lines and now_s - lines[-1][0] < _PLAIN_LINE_EVERY_S and done != total:
+            return
+        lines.append((now_s, done))
+        while lines[0][0] < now_s - _LOOK_BACK_S and len(lines) > 2:
+            lines.popleft()
+        parts = (f"{label}: {done}/{total} {note}".rstrip(), _time_left(lines, total))
+        with suppress(OSError, ValueError):  # a log that cannot be written (pipe gone, disk full) is no reason to stop
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
     return report
+
+
+def _time_left(lines: Sequence[tuple[float, int]], total: int) -> str:
+    """Say how long the rest takes at the speed of late; nothing where that is not known, or nothing is left."""
+    (first_s, first), (last_s, last) = lines[0], lines[-1]
+    if last <= first or last >= total:
+        return ""
+    left_s = (last_s - first_s) / (last - first) * (total - last)
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if left_s >= 1.5 * unit_s:
+            return f"about {left_s / unit_s:.0f} {unit} left"
+    return f"about {left_s:.0f} s left"

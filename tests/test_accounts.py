@@ -44,6 +44,13 @@ def test_an_account_goes_out_as_json_with_its_reasons() -> None:
     assert json.loads(json.dumps(account.as_dict()))["set_aside"] == [{"item": "S001-a-02", "reason": "no face"}]
 
 
+def test_the_account_of_a_part_says_which() -> None:
+    account = Account(done=2, part="3/64")
+    assert account.sentence() == "part 3/64: 2 pairs in = 2 done + 0 skipped + 0 set aside"
+    assert account.as_dict()["part"] == "3/64"
+    assert "part" not in Account(done=2).as_dict()
+
+
 def test_two_accounts_do_not_share_their_lists() -> None:
     Account().set_aside.append(SetAside("a", "b"))
     assert Account().set_aside == []

@@ -9,8 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from deepflash.batch import run_all
+from deepflash.batch import in_part, run_all
 from deepflash.errors import PairError
 
 
@@ -74,6 +76,33 @@ def test_every_finished_unit_is_reported() -> None:
 
 def test_no_units_are_no_work() -> None:
     assert list(run_all(work, [], workers=2)) == []
+
+
+def test_what_was_set_aside_is_told_while_the_work_goes_on() -> None:
+    notes: list[str] = []
+
+    list(run_all(work, [1, "refuse", 2], workers=1, report=lambda done, total, note: notes.append(note)))
+
+    assert notes == ["", "", "1 set aside", "1 set aside"]
+
+
+@given(names=st.sets(st.text(max_size=8)), parts=st.integers(1, 70))
+def test_every_name_is_in_exactly_one_part(names: set[str], parts: int) -> None:
+    for name in names:
+        assert sum(in_part(name, (k, parts)) for k in range(1, parts + 1)) == 1
+
+
+def test_parts_are_of_about_equal_size() -> None:
+    """By the central limit: 1000 names of 8000 in each of 8 parts, with a standard deviation of 30."""
+    sizes = [sum(in_part(f"S{number:04d}-a-1", (k, 8)) for number in range(8000)) for k in range(1, 9)]
+    assert sum(sizes) == 8000
+    assert all(abs(size - 1000) < 120 for size in sizes)
+
+
+@pytest.mark.parametrize("part", [(0, 3), (4, 3), (-1, 3), (1, 0)])
+def test_a_part_that_does_not_exist_is_refused(part: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        in_part("01", part)
 
 
 def test_less_than_one_worker_is_refused() -> None:

@@ -179,6 +179,32 @@ def test_work_goes_on_when_nobody_reads_what_it_says(lost: str, tmp_path: Path) 
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3", "1/3/5"])
+def test_a_part_that_does_not_exist_is_a_usage_error(part: str, tmp_path: Path) -> None:
+    result = deepflash("align", "batch", "raw", "aligned", f"--part={part}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "is no part; write K/N with K from 1 to N, such as 3/64" in result.stderr
+
+
+def test_workers_and_a_cluster_exclude_each_other_and_what_is_typed_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs").mkdir()
+    for light in ("flash", "studio"):
+        (tmp_path / "pairs" / f"01_{light}.jpg").write_bytes(b"not a picture")
+    command = ("align", "batch", "pairs", "aligned")
+    both = deepflash(*command, "--workers", "1", "--cluster", "none.json", cwd=tmp_path)
+    assert both.returncode == 2
+    assert "Give one of them" in both.stderr
+    monkeypatch.setenv("DEEPFLASH_ALIGN_BATCH_CLUSTER", "none.json")
+    local = deepflash(*command, "--workers", "1", cwd=tmp_path)
+    assert local.stdout == "1 pair in = 0 done + 0 skipped + 1 set aside\n"
+    monkeypatch.setenv("DEEPFLASH_ALIGN_BATCH_WORKERS", "1")
+    there = deepflash(*command, cwd=tmp_path)
+    assert there.returncode == 1
+    assert there.stderr.splitlines()[-1].startswith("Error: none.json does not exist; `dask scheduler")
+
+
 def test_json_is_one_object_on_stdout_with_every_item_accounted_for(tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "01_flash.jpg").write_bytes(b"not a picture")

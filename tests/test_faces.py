@@ -12,7 +12,17 @@ from matplotlib import get_data_path
 from skimage import data
 
 from deepflash.errors import FaceError
-from deepflash.faces import _face_recognition, face_embedding, find_faces, subject_face
+from deepflash.faces import (
+    _detector_and_predictor,
+    _face_recognition,
+    face_embedding,
+    find_faces,
+    find_near,
+    find_subject,
+    map_face,
+    may_be_one,
+    subject_face,
+)
 from deepflash.pairs import Face
 from deepflash.pictures import Picture, read_rgb
 
@@ -68,6 +78,81 @@ def test_the_subject_is_the_large_face_near_the_middle_and_not_a_larger_one_at_t
     assert subject_face([], 1000, 1000) is None
 
 
+def tilted(picture: Picture, angle_deg: float) -> tuple[Picture, np.ndarray]:
+    turn = np.asarray(cv2.getRotationMatrix2D(NOSE, angle_deg, 1.0))
+    return np.asarray(cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8), turn
+
+
+def in_the_dark(picture: Picture) -> Picture:
+    """Leave a thirtieth of the light, and a camera's noise."""
+    light = (picture / 255.0) ** 2.2 * 0.03 + np.random.default_rng(0).normal(0, 0.002, picture.shape)
+    return np.asarray(np.clip(light, 0, 1) ** (1 / 2.2) * 255, np.uint8)
+
+
+def small_in_a_large_picture(picture: Picture) -> tuple[Picture, np.ndarray]:
+    large = np.full((1536, 1152, 3), 110, np.uint8)
+    large[700:956, 400:656] = cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)
+    return large, np.array([[0.5, 0, 399.75], [0, 0.5, 699.75]])
+
+
+@pytest.mark.parametrize("harm", ["none", "dark", "grey haze", "tilted", "small"])
+def test_a_subject_is_found_whatever_the_photograph_is_like(astronaut: Picture, harm: str) -> None:
+    picture, moved = {
+        "none": lambda: (astronaut, np.eye(2, 3)),
+        "dark": lambda: (in_the_dark(astronaut), np.eye(2, 3)),
+        "grey haze": lambda: (np.asarray(120 + 0.06 * astronaut, np.uint8), np.eye(2, 3)),
+        "tilted": lambda: tilted(astronaut, 40),
+        "small": lambda: small_in_a_large_picture(astronaut),
+    }[harm]()
+
+    face = subject_face(find_subject(picture), *picture.shape[1::-1])
+
+    assert face is not None
+    scale = np.sqrt(np.linalg.det(moved[:, :2]))
+    nose, eyes = (moved @ [*point, 1] for point in (NOSE, np.mean(list(EYES.values()), axis=0)))
+    found_eyes = np.mean([*face.landmarks["left_eye"], *face.landmarks["right_eye"]], axis=0)
+    np.testing.assert_allclose(face.landmarks["nose_tip"][0], nose, atol=15 * scale)
+    np.testing.assert_allclose(found_eyes, eyes, atol=12 * scale)
+
+
+def test_nobody_is_nobody_however_hard_one_looks() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 240, 3), dtype=np.uint8)
+
+    assert find_subject(noise) == []
+    assert find_near(noise, Face((80, 80, 160, 160))) is None
+    assert find_near(noise, Face((300, 400, 380, 480))) is None, "outside the picture"
+
+
+def test_where_the_other_photograph_shows_a_face_a_dim_one_is_found_too(astronaut: Picture) -> None:
+    light = (astronaut / 255.0) ** 2.2 * 0.0006 + np.random.default_rng(0).normal(0, 0.00005, astronaut.shape)
+    dim = np.asarray(np.clip(light, 0, 1) ** (1 / 2.2) * 255, np.uint8)
+    face = find_subject(astronaut)[0]
+
+    found = find_near(dim, map_face(face, np.array([[1.0, 0, 15], [0, 1, -10]])))
+
+    assert found is not None
+    np.testing.assert_allclose(found.box, face.box, atol=20)
+
+
+def test_faces_may_be_one_if_they_are_near_and_alike_in_size() -> None:
+    face = Face((100, 100, 200, 200))
+    assert may_be_one(face, Face((140, 120, 230, 210)))
+    assert not may_be_one(face, Face((180, 100, 280, 200))), "too far"
+    assert not may_be_one(face, Face((125, 125, 175, 175))), "too small"
+
+
+def test_a_face_is_mapped_with_its_landmarks_and_the_box_around_its_corners() -> None:
+    face = Face((10, 20, 30, 40), {"left_eye": [(12.0, 25.0)], "right_eye": [(28.0, 25.0)], "nose_tip": [(20.0, 30.0)]})
+    quarter_turn = np.array([[0.0, -1, 100], [1, 0, 0]])
+    mirror = np.array([[-1.0, 0, 99], [0, 1, 0]])
+
+    turned, mirrored = map_face(face, quarter_turn), map_face(face, mirror)
+
+    assert turned.box == (60, 10, 80, 30)
+    assert turned.landmarks["nose_tip"] == [(70, 20)]
+    assert mirrored.landmarks["right_eye"] == [(87, 25)], "left and right stay left and right as seen"
+
+
 def test_pillow_still_refuses_truncated_files_afterwards() -> None:
     program = (
         "import numpy as np; from PIL import ImageFile; from deepflash.faces import find_faces; "
@@ -84,6 +169,14 @@ def test_without_pkg_resources_it_says_so_instead_of_ending_the_process(monkeypa
     _face_recognition.cache_clear()
     with pytest.raises(FaceError, match=r"needs pkg_resources; install it with: pip install 'setuptools<81'"):
         find_faces(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_without_its_models_a_subject_cannot_be_found_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "face_recognition_models" else found(name))
+    _detector_and_predictor.cache_clear()
+    with pytest.raises(FaceError, match="face_recognition is not installed; see README, 'Installation'"):
+        find_subject(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_without_face_recognition_it_says_so(tmp_path: Path) -> None:

@@ -187,6 +187,37 @@ def test_only_rubbish_of_dead_processes_of_this_machine_is_swept(tmp_path: Path)
         assert names(tmp_path / "deep") == []
 
 
+def test_rubbish_of_other_machines_goes_when_it_is_a_month_old(tmp_path: Path) -> None:
+    """Nobody here can know whether its process lives; nothing of ours is written for so long."""
+    old, new = (tmp_path / f"{TEMPORARY_PREFIX}another_machine-{number}-abc" for number in (1, 2))
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (time.time() - 31 * 86400,) * 2)
+
+    assert sweep_temporaries(tmp_path) == 1
+
+    assert names(tmp_path) == [new.name]
+
+
+def test_a_sweep_and_a_neighbour_at_work_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Array jobs write into one folder: what one of them removes meanwhile must not trip the other's sweep."""
+    program = """
+import pathlib, sys
+from deepflash.files import durable_folder, temporary_folder
+root = pathlib.Path(sys.argv[1])
+for number in range(400):
+    with temporary_folder(root) as work, durable_folder(root / str(number)) as draft:
+        (work / "deep" / "deeper").mkdir(parents=True)
+        (draft / "a").touch()
+"""
+    neighbour = subprocess.Popen([sys.executable, "-c", program, tmp_path])
+    while neighbour.poll() is None:
+        assert sweep_temporaries(tmp_path) == 0
+
+    assert neighbour.returncode == 0
+    assert len(names(tmp_path)) == 400
+
+
 def test_a_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
     """FIPS 180-4's example: SHA-256 of `abc`."""
     write_durably(tmp_path / "a", "abc")

@@ -27,7 +27,25 @@ def test_lines_come_no_more_often_than_every_ten_seconds(
     with shown("train") as report:
         for done in range(1, 7):
             report(done, 100, "")
-    assert capsys.readouterr().err.splitlines() == ["train: 1/100", "train: 4/100", "train: 6/100"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["train: 1/100", "train: 4/100", "train: 6/100"]
+
+
+def test_lines_say_how_long_the_rest_takes_at_the_speed_of_late(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine thousand pairs are skipped in ten seconds; then one takes a second. The last line has nothing left."""
+    done_at_s = {0: 0.0, 9000: 10.0, **{9000 + second: 10.0 + second for second in (60, 120, 180, 240, 1000)}}
+    now_s = iter(done_at_s.values())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now_s))
+    with shown("align") as report:
+        for done in done_at_s:
+            report(done, 10000, "1 set aside" if done > 9000 else "")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "align: 0/10000"
+    assert lines[1] == "align: 9000/10000, about 1 s left"
+    assert lines[-2] == "align: 9240/10000 1 set aside, about 13 min left"
+    assert lines[-1] == "align: 10000/10000 1 set aside"
 
 
 def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) -> None:

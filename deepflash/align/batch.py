@@ -6,6 +6,8 @@ with the full one to 0.003 px in position); the map it returns is for the photog
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,29 +17,39 @@ import cv2
 import numpy as np
 
 from deepflash.accounts import Account, SetAside
-from deepflash.affine import Affine, apply, inverse
+from deepflash.affine import Affine, scaling
 from deepflash.align import frame
 from deepflash.align.quality import judge
-from deepflash.align.registration import TILES_WIDTH_PX, register
-from deepflash.batch import run_all
+from deepflash.align.registration import TILES_WIDTH_PX, Method, register
+from deepflash.align.subjects import find_pair_faces, locate
+from deepflash.batch import Crew, in_part, run_all, usable_cores
+from deepflash.cluster import dask_workers
 from deepflash.errors import AlignError, PairError
-from deepflash.faces import find_faces, subject_face
-from deepflash.files import sha256_of, sweep_temporaries, write_durably
+from deepflash.faces import map_face
+from deepflash.files import sha256_of, sweep_temporaries, temporary_folder, write_durably
 from deepflash.pairs import Alignment, Face, Pair, alignment_path, find_pairs, load_alignment, save_alignment
 from deepflash.pictures import Header, Picture, encode, read_header, read_rgb
 from deepflash.progress import Report, silent
 
-ALIGN_VERSION = "1"
+ALIGN_VERSION = "2"
 """Changes whenever the same photographs would be aligned or judged differently; older results are then redone."""
 
 
 def align_batch(
-    raw: Path, aligned: Path, *, workers: int | None = None, write_images: bool = False, report: Report = silent
+    raw: Path,
+    aligned: Path,
+    *,
+    workers: int | None = None,
+    method: Method = "refined",
+    cluster: str | None = None,
+    part: tuple[int, int] | None = None,
+    write_images: bool = False,
+    report: Report = silent,
 ) -> Account:
     """Register every pair found in `raw` and write `aligned/<pair-id>.json`, one by one, durably.
 
     What an earlier run finished is recognised by the content of the photographs and skipped, so the same call goes
-    on where a killed one stopped. The result does not depend on the number of workers.
+    on where a killed one stopped. The result does not depend on who works. Several calls may share one `aligned`.
 
     Parameters
     ----------
@@ -46,7 +58,15 @@ def align_batch(
     aligned
         Where the results go; made if need be.
     workers
-        Number of processes, one thread each; by default one per core.
+        Number of processes on this machine, one thread each; by default one per core.
+    method
+        See `deepflash.align.registration.register`. What another method finished is done again.
+    cluster
+        Address of a Dask scheduler, or its scheduler file, whose workers do the work instead of this machine's; see
+        `deepflash.cluster`.
+    part
+        (k, n) takes the k-th of n parts of the pairs, 1 <= k <= n. A pair is always in the same part, whichever other
+        pairs there are; the parts are of about equal size.
     write_images
         Also store each registered studio photograph as `aligned/<pair-id>.studio.jpg` (one cubic interpolation).
     report
@@ -55,35 +75,39 @@ def align_batch(
     Returns
     -------
     Account
-        Pairs that cannot be read or registered are set aside with the reason. A pair with the verdict `bad` is done:
-        its verdict says why later stages leave it out.
+        Of the part, if one is given. Pairs that cannot be read or registered are set aside with the reason. A pair with
+        the verdict `bad` is done: its verdict says why later stages leave it out.
 
     Raises
     ------
     PairError
         if `raw` holds no pairs, or `aligned` is not a folder of its own.
+    ClusterError
+        if the cluster cannot be reached, is lost, or lacks what the work needs.
+    ValueError
+        if `part` or `workers` is out of range.
     """
-    pairs, set_aside = find_pairs(raw)
-    if aligned.exists() and not aligned.is_dir():
-        raise PairError(f"{aligned} is a file; give a folder for the results")
-    if aligned.resolve() == raw.resolve():
-        raise PairError(f"{aligned} holds the photographs; give another folder for the results")
-    aligned.mkdir(parents=True, exist_ok=True)
-    sweep_temporaries(aligned)
-    account = Account(set_aside=set_aside)
-    unit = functools.partial(_align_into, aligned.absolute(), write_images)
-    for outcome in run_all(unit, pairs, workers=workers or os.cpu_count() or 1, report=report):
-        if outcome.error is not None:
-            account.set_aside.append(SetAside(outcome.unit.id, outcome.error))
-        elif outcome.value == "done":
-            account.done += 1
-        else:
-            account.skipped += 1
+    pairs, set_aside = find_pairs(raw.absolute() if cluster else raw)
+    if part is not None:
+        pairs = [pair for pair in pairs if in_part(pair.id, part)]
+        set_aside = [entry for entry in set_aside if in_part(entry.item, part)]
+    _make_ready(aligned, raw)
+    account = Account(part="/".join(map(str, part or ())), set_aside=set_aside)
+    unit = functools.partial(_align_into, aligned.absolute(), method, write_images)
+    with _crew(aligned, raw, workers, cluster) as crew:
+        for outcome in run_all(unit, pairs, workers=crew, report=report):
+            if outcome.error is not None:
+                account.set_aside.append(SetAside(outcome.unit.id, outcome.error))
+            elif outcome.value == "done":
+                account.done += 1
+            else:
+                account.skipped += 1
+    sweep_temporaries(aligned)  # of workers that died
     return account
 
 
-def align_pair(pair: Pair) -> Alignment:
-    """Register the two photographs of a pair and judge the result.
+def align_pair(pair: Pair, method: Method = "refined") -> Alignment:
+    """Register the two photographs of a pair and judge the result; see `register` for the methods.
 
     Raises
     ------
@@ -94,7 +118,7 @@ def align_pair(pair: Pair) -> Alignment:
     AlignError
         if the photographs differ in size or are too small.
     """
-    return _align(pair, _checksums(pair))
+    return _align(pair, method, _checksums(pair))
 
 
 def registered_studio(alignment: Alignment) -> Picture:
@@ -110,14 +134,34 @@ class _Checksums:
     studio: str
 
 
-def _align_into(aligned: Path, write_images: bool, pair: Pair) -> Literal["done", "skipped"]:
+@contextmanager
+def _crew(aligned: Path, raw: Path, workers: int | None, cluster: str | None) -> Iterator[int | Crew]:
+    if cluster is None:
+        yield workers or usable_cores()
+        return
+    with temporary_folder(aligned) as sign:  # who sees it sees this very folder, not another disk's of the same name
+        yield dask_workers(cluster, (raw.absolute(), sign.absolute()))
+
+
+def _make_ready(aligned: Path, raw: Path) -> None:
+    if aligned.exists() and not aligned.is_dir():
+        raise PairError(f"{aligned} is a file; give a folder for the results")
+    if aligned.resolve() == raw.resolve():
+        raise PairError(f"{aligned} holds the photographs; give another folder for the results")
+    aligned.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(aligned)
+
+
+def _align_into(aligned: Path, method: Method, write_images: bool, pair: Pair) -> Literal["done", "skipped"]:
     checksums = _checksums(pair)
     picture = aligned / f"{pair.id}.studio.jpg"
-    if _is_finished(alignment_path(aligned, pair.id), pair, checksums) and (picture.exists() or not write_images):
+    if _is_finished(alignment_path(aligned, pair.id), pair, method, checksums) and (picture.exists() or not write_images):
         return "skipped"
-    alignment = _align(pair, checksums)
+    alignment = _align(pair, method, checksums)
     if write_images:
         write_durably(picture, encode(registered_studio(alignment), ".jpg"))
+    else:
+        picture.unlink(missing_ok=True)  # of an earlier map, if there is one
     save_alignment(aligned, alignment)  # last: its presence says that all is there
     return "done"
 
@@ -134,7 +178,7 @@ def _checksums(pair: Pair) -> _Checksums:
     return checksums
 
 
-def _is_finished(path: Path, pair: Pair, checksums: _Checksums) -> bool:
+def _is_finished(path: Path, pair: Pair, method: Method, checksums: _Checksums) -> bool:
     if not path.exists():
         return False
     try:
@@ -144,7 +188,7 @@ def _is_finished(path: Path, pair: Pair, checksums: _Checksums) -> bool:
     return (
         _Checksums(stored.flash_sha256, stored.studio_sha256) == checksums
         and (stored.flash, stored.studio) == (_normal(pair.flash), _normal(pair.studio))
-        and stored.versions.get("align") == ALIGN_VERSION
+        and (stored.method_asked, stored.versions.get("align")) == (method, ALIGN_VERSION)
     )
 
 
@@ -153,14 +197,15 @@ def _normal(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _align(pair: Pair, checksums: _Checksums) -> Alignment:
+def _align(pair: Pair, method: Method, checksums: _Checksums) -> Alignment:
     header = _common_header(pair)
     reduce = _reduction(header)
     flash, studio = (read_rgb(path, reduce=reduce) for path in (pair.flash, pair.studio))
-    flash_face, studio_face = _subject_faces(flash, studio)
-    registration = register(flash, studio, fixed_face=flash_face, moving_face=studio_face)
+    faces = find_pair_faces(flash, studio)
+    registration = register(flash, studio, fixed_face=faces.flash, moving_face=faces.studio, method=method)
     small = registration.moving_from_fixed
-    judgement = judge(registration, flash_face, studio_face, (flash.shape[1], flash.shape[0]))
+    judgement = judge(registration, faces.flash, faces.studio, (flash.shape[1], flash.shape[0]), pictures=(flash, studio))
+    located = locate(faces, small)
     moving_from_fixed = frame.in_pixels(frame.in_frame(small, 1), reduce)
     return Alignment(
         pair_id=pair.id,
@@ -173,11 +218,13 @@ def _align(pair: Pair, checksums: _Checksums) -> Alignment:
         studio_size=(header.width, header.height),
         moving_from_fixed=(_row(moving_from_fixed[0]), _row(moving_from_fixed[1])),
         method=registration.method,
+        method_asked=method,
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         quality=judgement.numbers,
-        flash_face=_enlarged(flash_face or _mapped(studio_face, inverse(small)), reduce),
-        studio_face=_enlarged(studio_face or _mapped(flash_face, small), reduce),
+        flash_face=_enlarged(located.flash, reduce),
+        studio_face=_enlarged(located.studio, reduce),
+        registered_face=_enlarged(located.registered, reduce),
         session=pair.session,
         take=pair.take,
         pose=pair.pose,
@@ -202,43 +249,15 @@ def _reduction(header: Header) -> int:
     return max(reduce for reduce in (1, 2, 4, 8) if reduce == 1 or header.width >= reduce * TILES_WIDTH_PX)
 
 
-def _subject_faces(flash: Picture, studio: Picture) -> tuple[Face | None, Face | None]:
-    """Return the same person's face in both: the subject of the better lit picture leads."""
-    height, width = studio.shape[:2]
-    flash_faces, studio_faces = find_faces(flash), find_faces(studio)
-    studio_face = subject_face(studio_faces, width, height)
-    if studio_face is None:
-        return subject_face(flash_faces, width, height), None
-    near = [face for face in flash_faces if _distance(face, studio_face) < 0.5 * (studio_face.box[2] - studio_face.box[0])]
-    return min(near, key=lambda face: _distance(face, studio_face), default=None), studio_face
-
-
-def _distance(first: Face, second: Face) -> float:
-    return float(np.abs(np.subtract(first.box, second.box)).mean())
-
-
-def _mapped(face: Face | None, affine: Affine) -> Face | None:
-    """Take a face to the other photograph; its box is the upright one around the mapped middle."""
-    if face is None:
-        return None
-    left, top, right, bottom = face.box
-    (x, y), *_ = apply(affine, [[(left + right) / 2, (top + bottom) / 2]])
-    grown = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    half_width, half_height = grown * (right - left) / 2, grown * (bottom - top) / 2
-    landmarks = {name: [(float(u), float(v)) for u, v in apply(affine, points)] for name, points in face.landmarks.items()}
-    return Face((float(x - half_width), float(y - half_height), float(x + half_width), float(y + half_height)), landmarks)
-
-
 def _enlarged(face: Face | None, factor: int) -> Face | None:
+    """Return a face of a reduced copy in pixels of the photograph, to a thousandth of them."""
     if face is None:
         return None
-
-    def full(value: float) -> float:
-        return round((value + 0.5) * factor - 0.5, 3)
-
-    left, top, right, bottom = (full(edge) for edge in face.box)
+    full = map_face(face, scaling(factor))
+    left, top, right, bottom = (round(edge, 3) for edge in full.box)
     return Face(
-        (left, top, right, bottom), {name: [(full(x), full(y)) for x, y in points] for name, points in face.landmarks.items()}
+        (left, top, right, bottom),
+        {name: [(round(x, 3), round(y, 3)) for x, y in points] for name, points in full.landmarks.items()},
     )
 
 

@@ -61,6 +61,18 @@ def reduced(gray: Picture, width: int) -> Level:
     return Level(np.divide(plane, 255, dtype=np.float32), (1 / width, full_height / full_width / height))
 
 
+def coarser(level: Level, width: int) -> Level:
+    """Return a level with `width` pixels to a unit of the frame, or the level itself where it has no more."""
+    scale = width * level.spacing[0]
+    if scale >= 1:
+        return level
+    height, columns = level.plane.shape[:2]
+    size = (max(1, round(columns * scale)), max(1, round(height * scale)))
+    spacing = (level.spacing[0] * columns / size[0], level.spacing[1] * height / size[1])
+    plane = np.asarray(cv2.resize(level.plane, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    return Level(plane, spacing, level.corner)
+
+
 def in_frame(pixel_affine: Affine, width: int) -> Affine:
     """Express a map between the pixels of two pictures of this width in the frame."""
     frame_from_pixel = Level(np.empty((0, 0), np.float32), (1 / width, 1 / width)).frame_from_pixel

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from deepflash.affine import Affine, apply, compose, inverse
+from deepflash.affine import Affine, compose, inverse
 from deepflash.coverage import valid_fraction
 from deepflash.dataset.resampling import Pyramid, read_pyramid, resample, shrink_of
 from deepflash.dataset.variant_set import Variant, VariantSet, paper_variants
 from deepflash.errors import DatasetError
+from deepflash.faces import map_face
 from deepflash.pairs import Alignment, Face
 from deepflash.pictures import Picture
 
@@ -153,23 +154,6 @@ def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int],
     return np.column_stack([linear, offset])
 
 
-def map_face(face: Face, affine: Affine) -> Face:
-    """Move a face: its landmarks, and the upright box around its moved corners.
-
-    If the map mirrors, `left_...` and `right_...` landmarks exchange names: they stay left and right as seen.
-    """
-    left, top, right, bottom = face.box
-    corners = apply(affine, np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
-    mirrors = float(np.linalg.det(affine[:, :2])) < 0
-    landmarks = {
-        _exchanged(name) if mirrors else name: [(float(x), float(y)) for x, y in apply(affine, np.array(points))]
-        for name, points in face.landmarks.items()
-        if points
-    }
-    (new_left, new_top), (new_right, new_bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    return Face((new_left, new_top, new_right, new_bottom), landmarks)
-
-
 def _maps(alignment: Alignment, size: int, variants: VariantSet) -> list[Affine]:
     face = face_of(alignment)
     return [flash_from_sample(variant, face, alignment.size, size, variants.face_enlargement) for variant in variants.variants]
@@ -220,12 +204,6 @@ def _check_size(alignment: Alignment, light: str, found: tuple[int, int], regist
             f"the {light} photograph of pair {alignment.pair_id} is {found[0]} x {found[1]} pixels, but {registered[0]} x "
             f"{registered[1]} were registered; run align batch again"
         )
-
-
-def _exchanged(name: str) -> str:
-    if name.startswith("left_"):
-        return "right_" + name.removeprefix("left_")
-    return "left_" + name.removeprefix("right_") if name.startswith("right_") else name
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -1,13 +1,12 @@
 """The demo's page: one HTML file that holds its pictures, styles and the little script it needs."""
 
-import base64
 import html
 from importlib.resources import files
 from string import Template
 
 from deepflash.demo.story import ShownPair, ShownPortrait, ShownRegistration, Story
 from deepflash.model.evaluate import Scores
-from deepflash.pictures import Picture, encode
+from deepflash.pictures import Picture, jpeg_base64
 
 _TEMPLATE = files("deepflash.demo") / "report.html"
 
@@ -88,5 +87,4 @@ def _registration(entry: ShownRegistration) -> str:
 
 def _image(picture: Picture, description: str) -> str:
     height, width = picture.shape[:2]
-    data = base64.b64encode(encode(picture, ".jpg", quality=88)).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{description}">'
+    return f'<img src="data:image/jpeg;base64,{jpeg_base64(picture)}" width="{width}" height="{height}" alt="{description}">'

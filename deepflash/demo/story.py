@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.align.report import before_after
+from deepflash.align.views import before_after
 from deepflash.hardware.emulator.scene import true_moving_from_fixed
 from deepflash.hardware.emulator.studio import emulator_folder
 from deepflash.model.evaluate import Evaluation, Scores

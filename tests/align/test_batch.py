@@ -19,6 +19,7 @@ from deepflash.errors import AlignError, PairError, PictureError
 from deepflash.pairs import Pair, commit_pair, find_pairs, load_alignment, load_alignments, take_folder
 from deepflash.pictures import encode, read_rgb
 
+from ..clusters import kill, local_cluster
 from .sitters import face_of, mean_error, pair_of, write_pair
 
 
@@ -143,7 +144,8 @@ def test_large_photographs_are_registered_on_a_reduced_copy_with_a_full_size_map
 def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = write_pair(tmp_path, "01", "hopper", seed=1)
     found = [[], [face_of("hopper", 390)]]  # in the flash and in the studio picture
-    monkeypatch.setattr("deepflash.align.batch.find_faces", lambda picture: found.pop(0))
+    monkeypatch.setattr("deepflash.align.subjects.find_subject", lambda picture: found.pop(0))
+    monkeypatch.setattr("deepflash.align.subjects.find_near", lambda picture, expected: None)
 
     alignment = align_pair(Pair("01", "01", tmp_path / "01_flash.jpg", tmp_path / "01_studio.jpg"))
 
@@ -151,6 +153,7 @@ def test_a_face_found_in_one_picture_only_is_taken_to_the_other(tmp_path: Path, 
     assert any("no face was found in the flash photograph" in reason for reason in alignment.reasons)
     assert alignment.flash_face
     assert alignment.studio_face
+    assert alignment.registered_face == alignment.flash_face
     for name, points in alignment.flash_face.landmarks.items():
         np.testing.assert_allclose(apply(truth, points), alignment.studio_face.landmarks[name], atol=0.5)
 
@@ -227,6 +230,121 @@ def test_one_photograph_in_both_places_is_no_pair(tmp_path: Path) -> None:
     (tmp_path / "01_studio.jpg").write_bytes((tmp_path / "01_flash.jpg").read_bytes())
     with pytest.raises(PairError, match=r"01_flash.jpg and 01_studio.jpg are copies of one photograph"):
         align_pair(find_pairs(tmp_path)[0][0])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with seven small pairs, of which one is truncated and one lacks a photograph."""
+    raw = tmp_path_factory.mktemp("small") / "raw"
+    for number in range(1, 8):
+        write_pair(raw, f"0{number}", "hopper", seed=number, width=260)
+    (raw / "04_studio.jpg").write_bytes((raw / "04_studio.jpg").read_bytes()[:5000])
+    (raw / "06_flash.jpg").unlink()
+    return raw
+
+
+@pytest.fixture(scope="module")
+def small_aligned(small: Path) -> dict[str, bytes]:
+    """Return what one worker writes for them, by file name."""
+    account = align_batch(small, small.parent / "aligned", workers=1, write_images=True)
+    assert account.sentence() == "7 pairs in = 5 done + 0 skipped + 2 set aside"
+    return content(small.parent / "aligned")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_parts_together_are_the_whole(small: Path, small_aligned: dict[str, bytes]) -> None:
+    """Three jobs at the same time, as of a Slurm array, write into one folder and know nothing of each other."""
+    aligned = small.parent / "by-parts"
+    command = [sys.executable, "-m", "deepflash", "align", "batch", str(small), str(aligned), "--write-images", "--json"]
+    command += ["--workers", "1"]
+    jobs = [subprocess.Popen([*command, "--part", f"{k}/3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for k in (1, 2, 3)]
+    accounts = [json.loads(job.communicate(timeout=120)[0]) for job in jobs]
+
+    assert content(aligned) == small_aligned
+    assert [account["part"] for account in accounts] == ["1/3", "2/3", "3/3"]
+    assert sum(account["done"] for account in accounts) == 5
+    assert sorted(entry["item"] for account in accounts for entry in account["set_aside"]) == ["04", "06"]
+    for account, job in zip(accounts, jobs, strict=True):
+        assert account["in"] == account["done"] + account["skipped"] + len(account["set_aside"])
+        assert job.returncode == (0 if not account["set_aside"] else 3 if account["done"] else 1)
+
+
+def test_a_cluster_writes_the_same_bytes_although_a_worker_is_killed(small: Path, small_aligned: dict[str, bytes]) -> None:
+    aligned = small.parent / "by-cluster"
+    killed: list[int] = []
+    with local_cluster(small.parent) as cluster:
+
+        def kill_one(done: int, total: int, note: str) -> None:
+            if done and not killed:
+                killed.append(cluster.worker_pids()[0])
+                kill(killed[0])
+
+        account = align_batch(small, aligned, cluster=cluster.address, write_images=True, report=kill_one)
+        command = [sys.executable, "-m", "deepflash", "align", "batch", "raw", "by-cluster", "--cluster", cluster.address]
+        again = subprocess.run(
+            [*command, "--json", "--write-images"], cwd=small.parent, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    assert killed
+    assert account.sentence() == "7 pairs in = 5 done + 0 skipped + 2 set aside"
+    assert content(aligned) == small_aligned
+    assert again.returncode == 3, again.stderr
+    assert (json.loads(again.stdout)["skipped"], json.loads(again.stdout)["done"]) == (5, 0)
+
+
+CRASHING = """
+import ctypes
+import sys
+from pathlib import Path
+import deepflash.align.batch as batch
+
+read_rgb = batch.read_rgb
+
+def crashing(path, **options):
+    if path.name == "02_flash.jpg":
+        ctypes.string_at(0)
+    return read_rgb(path, **options)
+
+batch.read_rgb = crashing  # in the workers too: they import this file
+
+if __name__ == "__main__":
+    account = batch.align_batch(Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
+    print(account.sentence(), *(f"{entry.item}: {entry.reason}" for entry in account.set_aside), sep="\\n")
+"""
+
+
+def test_a_pair_that_crashes_native_code_is_set_aside_and_the_rest_done(
+    small: Path, small_aligned: dict[str, bytes], tmp_path: Path
+) -> None:
+    script, aligned = tmp_path / "crashing.py", small.parent / "crashed"
+    script.write_text(CRASHING)
+
+    said = subprocess.run(
+        [sys.executable, str(script), str(small), str(aligned)], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+
+    assert said.startswith("7 pairs in = 4 done + 0 skipped + 3 set aside")
+    assert "02: the worker process died 3 times on this item alone (a crash in native code" in said
+    expected = {name: stored for name, stored in small_aligned.items() if name.endswith(".json") and name != "02.json"}
+    assert content(aligned) == expected
+
+
+def test_what_another_method_finished_is_done_again_and_its_picture_goes(tmp_path: Path) -> None:
+    raw, aligned = tmp_path / "raw", tmp_path / "aligned"
+    write_pair(raw, "01", "hopper", seed=1, width=260)
+    assert align_batch(raw, aligned, workers=1, write_images=True).done == 1
+
+    account = align_batch(raw, aligned, workers=1, method="mattes")
+
+    assert account.done == 1
+    assert load_alignment(aligned / "01.json").method_asked == "mattes"
+    assert load_alignment(aligned / "01.json").method == "mattes"
+    assert not (aligned / "01.studio.jpg").exists(), "it was made with the other map"
+    assert align_batch(raw, aligned, workers=1, method="mattes").skipped == 1
+    assert align_batch(raw, aligned, workers=1, method="mattes", write_images=True).done == 1
 
 
 RUN = """

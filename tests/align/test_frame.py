@@ -51,3 +51,17 @@ def test_warping_by_a_map_of_the_frame_is_opencvs_inverse_warp() -> None:
 
     expected = cv2.warpAffine(plane, pixels, (120, 90), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     np.testing.assert_allclose(warped, expected, atol=1e-4)
+
+
+def test_a_coarser_level_shows_the_same_points_at_the_same_place() -> None:
+    """Also where the pixels do not divide evenly, and of a cropped level."""
+    y, x = np.mgrid[0:211, 0:157].astype(np.float32)
+    level = frame.Level(x / 157 + 2 * y / 157, (1 / 157, 1 / 157)).crop((0.2, 0.1, 0.93, 1.2))
+
+    small = frame.coarser(level, 40)
+
+    assert small.plane.shape[1] < level.plane.shape[1] / 3
+    rows, columns = np.indices(small.plane.shape)
+    u, v = apply(small.frame_from_pixel, np.column_stack([columns.ravel(), rows.ravel()])).T
+    np.testing.assert_allclose(small.plane.ravel(), u - 0.5 / 157 + 2 * (v - 0.5 / 157), atol=2e-3)
+    assert frame.coarser(level, 157) is level

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepflash.affine import apply, compose
+from deepflash.affine import apply, compose, inverse
 from deepflash.align.batch import align_pair
 from deepflash.align.quality import judge
 from deepflash.align.registration import Registration, register
@@ -61,6 +61,49 @@ def test_photographs_of_two_people_are_no_pair() -> None:
     registration = register(flash, studio, fixed_face=faces[0], moving_face=faces[1])
 
     assert judge(registration, *faces, SIZE).verdict == "bad"
+
+
+def test_the_way_back_is_measured_in_widths_of_the_face(registered: tuple[Registration, Face, Face]) -> None:
+    registration, flash_face, studio_face = registered
+    astray = compose(np.array([[1.0, 0, 3], [0, 1, -4]]), inverse(registration.moving_from_fixed))
+
+    judgement = judge(dataclasses.replace(registration, fixed_from_moving=astray), flash_face, studio_face, SIZE)
+
+    left, _, right, _ = flash_face.box
+    assert judgement.numbers["backward_residual"] == pytest.approx(5 / (right - left), rel=1e-3)
+    assert judgement.verdict == "check"
+    assert any("forward and backward" in reason for reason in judgement.reasons)
+
+
+def test_confidence_falls_as_the_map_goes_wrong(registered: tuple[Registration, Face, Face]) -> None:
+    registration, *faces = registered
+
+    def confidence(shift_px: float) -> float:
+        change = np.array([[1.0, 0, shift_px], [0, 1, 0]])
+        wrong = dataclasses.replace(registration, moving_from_fixed=compose(change, registration.moving_from_fixed))
+        return judge(wrong, *faces, SIZE).numbers["confidence"]
+
+    confidences = [confidence(shift_px) for shift_px in (0, 1, 3, 10)]
+
+    assert confidences == sorted(confidences, reverse=True)
+    assert confidences[0] > 0.9
+    assert confidences[-1] < 0.5
+
+
+def test_a_mouth_that_opened_is_worth_a_look_although_the_map_is_right(registered: tuple[Registration, Face, Face]) -> None:
+    registration, flash_face, studio_face = registered
+    flash, studio, _ = pair_of("hopper", 1, WIDTH)
+    assert judge(registration, flash_face, studio_face, SIZE, pictures=(flash, studio)).verdict == "good"
+    _, top, _, bottom = flash_face.box
+    mouth, opened_px = round(top + 0.72 * (bottom - top)), 14
+    spoken = flash.copy()
+    spoken[mouth + opened_px :] = flash[mouth:-opened_px]
+    spoken[mouth : mouth + opened_px] = 30
+
+    judgement = judge(registration, flash_face, studio_face, SIZE, pictures=(spoken, studio))
+
+    assert judgement.verdict == "check"
+    assert any("such as the mouth" in reason for reason in judgement.reasons)
 
 
 def test_numbers_of_the_map_are_its_rotation_scale_and_shear(registered: tuple[Registration, Face, Face]) -> None:

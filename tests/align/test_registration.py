@@ -1,13 +1,17 @@
 """Registration: the true map is found although the light changed, and its direction is the one promised."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 
 from deepflash.affine import IDENTITY, compose
-from deepflash.align.registration import register
+from deepflash.align.registration import Method, Registration, register
 from deepflash.errors import AlignError
 from deepflash.faces import find_faces
 from deepflash.pairs import Face
@@ -28,7 +32,6 @@ def test_a_known_motion_is_found_in_changed_light(name: str, seed: int) -> None:
 
     registration = register(flash, studio, fixed_face=face, moving_face=None)
 
-    assert registration.method == "mattes+refined"
     assert mean_error(registration.moving_from_fixed, truth, face) < TOLERANCE_PX
     assert mean_error(IDENTITY, truth, face) > 10 * TOLERANCE_PX
 
@@ -51,14 +54,142 @@ def test_the_map_takes_fixed_pixels_to_moving_pixels() -> None:
     )
 
 
-def test_every_run_gives_the_same_map() -> None:
-    """To the bit in the batch's workers (tests/align/test_batch.py), which hold one thread; here, with several, to 1e-4 px."""
-    flash, studio, _ = pair_of("astronaut", 5, 520)
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_run_gives_the_same_bits(method: Method) -> None:
+    """Wherever in memory the pictures lie: `cv2.magnitude`, for one, rounds by the address of its result."""
+    flash, studio, _ = pair_of("astronaut", 5, 195)
 
-    first, second = (register(flash, studio, fixed_face=face_of("astronaut", 520), moving_face=None) for _ in range(2))
+    results = set()
+    for size in (1, 17, 33):
+        elsewhere = [np.empty(size, np.uint8) for _ in range(50)]
+        results.add(_bits(register(flash, studio, fixed_face=face_of("astronaut", 195), moving_face=None, method=method)))
+        del elsewhere
 
-    np.testing.assert_allclose(first.moving_from_fixed, second.moving_from_fixed, rtol=0, atol=1e-4)
-    assert first.metric == pytest.approx(second.metric, abs=1e-4)
+    assert len(results) == 1
+
+
+def _bits(registration: Registration) -> bytes:
+    back = registration.fixed_from_moving
+    arrays = (registration.moving_from_fixed, registration.matches.found, np.float64(registration.metric))
+    return b"".join(array.tobytes() for array in arrays) + (b"" if back is None else back.tobytes())
+
+
+_REGISTERING = """
+import hashlib, sys
+import cv2
+cv2.setNumThreads(int(sys.argv[1]))
+from tests.align.sitters import face_of, pair_of
+from tests.align.test_registration import _bits
+from deepflash.align.registration import Method, Registration, register
+flash, studio, _ = pair_of("hopper", 5, 520)
+for method in ("refined", "mattes"):
+    registration = register(flash, studio, fixed_face=face_of("hopper", 520), moving_face=None, method=method)
+    print(hashlib.sha256(_bits(registration)).hexdigest())
+"""
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    def registered(threads: int) -> str:
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+        environment = {**os.environ, **dict.fromkeys(names, str(threads)), "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", _REGISTERING, str(threads)]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    one = registered(1)
+
+    assert len(one.split()) == 2
+    assert registered(2) == one
+    assert registered(4) == one
+
+
+@pytest.mark.parametrize("method", ["mattes", "refined"])
+def test_the_way_back_is_found_on_its_own_and_agrees(method: Method) -> None:
+    flash, studio, truth = pair_of("hopper", 7, WIDTH)
+    face = face_of("hopper", WIDTH)
+
+    registration = register(flash, studio, fixed_face=face, moving_face=None, method=method)
+
+    there, back = registration.moving_from_fixed, registration.fixed_from_moving
+    assert back is not None
+    assert mean_error(compose(back, truth), IDENTITY, face) < TOLERANCE_PX
+    assert 1e-4 < mean_error(compose(back, there), IDENTITY, face) < TOLERANCE_PX
+
+
+def test_strangers_disagree_forward_and_backward() -> None:
+    """What quality control sees of a map that fits nothing."""
+    flash, _, _ = pair_of("hopper", 1, 390)
+    _, studio, _ = pair_of("astronaut", 1, 390)
+    face = face_of("hopper", 390)
+
+    registration = register(flash, studio, fixed_face=face, moving_face=face_of("astronaut", 390))
+
+    back = registration.fixed_from_moving
+    assert back is None or mean_error(compose(back, registration.moving_from_fixed), IDENTITY, face) > 10 * 0.0005 * 390
+
+
+def test_gradients_alone_come_within_a_few_pixels() -> None:
+    flash, studio, truth = pair_of("astronaut", 8, WIDTH)
+    face = face_of("astronaut", WIDTH)
+
+    registration = register(flash, studio, fixed_face=face, moving_face=None, method="mattes")
+
+    assert registration.method == "mattes"
+    assert mean_error(registration.moving_from_fixed, truth, face) < 3 * TOLERANCE_PX
+
+
+@pytest.mark.parametrize("angle_deg", [-14, 14])
+def test_a_picture_that_is_turned_far_is_followed(angle_deg: float) -> None:
+    flash, _, _ = pair_of("hopper", 9, 520)
+    turn = cv2.getRotationMatrix2D((259.5, 346.0), angle_deg, 1.0)
+    turned = moved(portrait("hopper", 520), turn)
+
+    found = register(flash, turned, fixed_face=face_of("hopper", 520), moving_face=None).moving_from_fixed
+
+    assert mean_error(found, turn, face_of("hopper", 520)) < 0.5
+
+
+@pytest.mark.parametrize("share", [0.15, 0.8])
+def test_faces_from_far_and_near_are_followed(share: float) -> None:
+    """A face as wide as 15 % of the picture, and 80 %."""
+    picture, face = _framed("hopper", 1040, share)
+    truth = motion(4, *picture.shape[1::-1])
+
+    found = register(in_flash_light(picture, 4), moved(picture, truth), fixed_face=face, moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face) < 1.5 * 1040 / 3120
+
+
+def _framed(name: str, width: int, share: float) -> tuple[Picture, Face]:
+    """Return a portrait before a wall of soft spots, the face's box `share` of the picture wide and in its middle."""
+    source, face = portrait(name, 1040), face_of(name, 1040)
+    left, top, right, bottom = face.box
+    scale, height = share * width / (right - left), width * 4 // 3
+    place = np.array([[scale, 0, width / 2 - scale * (left + right) / 2], [0, scale, height / 2 - scale * (top + bottom) / 2]])
+    wall = np.random.default_rng(3).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    picture = cv2.GaussianBlur(wall, (0, 0), width / 60)
+    cv2.warpAffine(source, place, (width, height), dst=picture, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+    half = share * width / 2
+    return picture, Face((width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half), {})
+
+
+@pytest.mark.parametrize("width", [100, 200])
+def test_small_pictures_are_followed_to_half_a_pixel_of_theirs(width: int) -> None:
+    flash, studio, truth = pair_of("hopper", 21, width)
+    face = face_of("hopper", width)
+
+    found = register(flash, studio, fixed_face=face, moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face) < 0.5
+
+
+def test_a_flash_picture_of_a_twentieth_of_the_light_is_followed() -> None:
+    flash, studio, truth = pair_of("hopper", 22, WIDTH)
+    noise = np.random.default_rng(22).normal(0, 1.5, flash.shape)
+    dark = np.asarray(np.clip(flash * 0.05 + noise, 0, 255), np.uint8)
+
+    found = register(dark, studio, fixed_face=face_of("hopper", WIDTH), moving_face=None).moving_from_fixed
+
+    assert mean_error(found, truth, face_of("hopper", WIDTH)) < TOLERANCE_PX
 
 
 def test_a_picture_registered_with_itself_does_not_move() -> None:

@@ -39,11 +39,13 @@ def test_held_out_tiles_lie_where_their_noise_puts_them() -> None:
 def test_tiles_are_found_to_a_tenth_of_a_pixel() -> None:
     picture = portrait("hopper", 520)
     shift = np.array([[1.0, 0.0, 3.3], [0.0, 1.0, -2.6]])
-    levels = [light.gradients(frame.reduced(view[:, :, 1], 520), 1.5) for view in (picture, moved(picture, shift))]
+    levels = [
+        light.magnitude(light.gradients(frame.reduced(view[:, :, 1], 520), 1.5)) for view in (picture, moved(picture, shift))
+    ]
     mask = np.zeros(levels[0].plane.shape[:2], bool)
     mask[150:450, 120:400] = True
 
-    matches = tiles.match_tiles(*levels, mask, IDENTITY, tile_px=40, reach_px=8)
+    matches = tiles.match_tiles(*levels, mask, IDENTITY, tiles.Lattice(tile_px=40, step_px=20, reach_px=8))
 
     offsets = (matches.found - matches.points) * 520
     assert len(offsets) > 50

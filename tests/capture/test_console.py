@@ -1,10 +1,8 @@
 """The console page in a real headless Chromium: by the keyboard alone, at tablet size, and when things fail."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,40 +32,15 @@ def console(browser: Browser, open_studio: OpenStudio, tmp_path: Path) -> Iterat
     poses = named_poses(("frontal", "left", "smile"))
     studio = Studio(lambda subject: nullcontext(rig), True, tmp_path / "raw", poses)
     with Desk(studio) as desk, running_daemon(desk) as address:
-        resize(browser, 1280, 900)
+        browser.resize(1280, 900)
         browser.open("about:blank")
         browser.open(address.url)
-        until(browser, "return view === 'choose' && document.getElementById('subject').value")
+        browser.until("return view === 'choose' && document.getElementById('subject').value")
         yield browser, desk, address
 
 
-def resize(browser: Browser, width: int, height: int) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    browser._ask("goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
-
-
-def press(browser: Browser, *keys: str) -> None:
-    for key in keys:
-        strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
-        browser._ask("actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
-
-
-def until(browser: Browser, script: str) -> Any:
-    until_s = time.monotonic() + 30
-    while not (value := browser.run(script)):
-        assert time.monotonic() < until_s, (
-            f"{script!r} never was; the page says:\n{browser.run('return document.body.innerText')}"
-        )
-        time.sleep(0.02)
-    return value
-
-
 def until_idle_after(browser: Browser, takes: int) -> None:
-    until(browser, f"return !state.busy && state.session.takes.length === {takes}")
-
-
-def seen(browser: Browser) -> str:
-    return str(browser.run("return document.body.innerText"))
+    browser.until(f"return !state.busy && state.session.takes.length === {takes}")
 
 
 def test_a_session_by_the_keyboard_alone(console: tuple[Browser, Desk, Address], tmp_path: Path) -> None:
@@ -76,60 +49,60 @@ def test_a_session_by_the_keyboard_alone(console: tuple[Browser, Desk, Address],
                 " === 'Lamps ON') window.lampsWereSeen = true; }).observe(document.getElementById('lamps'),"
                 " {childList: true, characterData: true, subtree: true})")  # fmt: skip
     assert browser.run("return document.activeElement.id") == "subject"
-    press(browser, ENTER)  # the id that is proposed
-    until(browser, "return view === 'sitting' && !state.busy")
-    assert "Look straight into the camera" in seen(browser)
+    browser.press(ENTER)  # the id that is proposed
+    browser.until("return view === 'sitting' && !state.busy")
+    assert "Look straight into the camera" in browser.seen()
     assert browser.text("lamps") == "Lamps off"
     assert browser.text("heartbeat") == "Heartbeat"
 
-    press(browser, " ")
+    browser.press(" ")
     until_idle_after(browser, 1)
-    until(browser, "return document.getElementById('studio').naturalWidth && document.getElementById('flash').naturalWidth")
+    browser.until("return document.getElementById('studio').naturalWidth && document.getElementById('flash').naturalWidth")
     assert browser.run("return window.lampsWereSeen"), "the page showed the lamps burning"
-    assert "Take 001 of frontal: good, saved." in seen(browser)
-    assert "Turn your head a little to your left" in seen(browser)
+    assert "Take 001 of frontal: good, saved." in browser.seen()
+    assert "Turn your head a little to your left" in browser.seen()
 
     before = browser.run("return document.getElementById('slider').value")
-    press(browser, LEFT)
+    browser.press(LEFT)
     assert browser.run("return document.getElementById('slide').getAttribute('aria-pressed')") == "true"
     assert int(browser.run("return document.getElementById('slider').value")) < int(before)
-    press(browser, "b")
+    browser.press("b")
     shown = "return getComputedStyle(document.getElementById('flash').parentElement).visibility"
-    assert {until(browser, f"{shown} === '{state}' && '{state}'") for state in ("visible", "hidden")} == {"visible", "hidden"}
+    assert {browser.until(f"{shown} === '{state}' && '{state}'") for state in ("visible", "hidden")} == {"visible", "hidden"}
 
-    press(browser, "r")
+    browser.press("r")
     until_idle_after(browser, 2)
-    press(browser, "u")
-    until(browser, "return !state.busy && state.session.pairs[0].take === '001'")
-    press(browser, "s")  # at frontal again, which keeps its pair
-    until(browser, "return !state.busy && state.session.pose === 'left'")
-    press(browser, "s")
-    until(browser, "return !state.busy && state.session.pose === 'smile'")
-    press(browser, "p")
-    until(browser, "return !state.busy && state.session.paused")
-    press(browser, " ")  # refused while paused
-    press(browser, "p")
-    until(browser, "return !state.busy && !state.session.paused")
-    press(browser, " ")
+    browser.press("u")
+    browser.until("return !state.busy && state.session.pairs[0].take === '001'")
+    browser.press("s")  # at frontal again, which keeps its pair
+    browser.until("return !state.busy && state.session.pose === 'left'")
+    browser.press("s")
+    browser.until("return !state.busy && state.session.pose === 'smile'")
+    browser.press("p")
+    browser.until("return !state.busy && state.session.paused")
+    browser.press(" ")  # refused while paused
+    browser.press("p")
+    browser.until("return !state.busy && !state.session.paused")
+    browser.press(" ")
     until_idle_after(browser, 3)
 
-    press(browser, "f")
+    browser.press("f")
     assert browser.run("return document.getElementById('ending').open"), "asks, because a pose is missing"
-    press(browser, ESCAPE, "f", *"tired", ENTER)
-    until(browser, "return view === 'finished'")
-    assert "S001 is done: 2 pairs saved" in seen(browser)
-    assert "Missing: left. Reason: tired." in seen(browser)
-    press(browser, ENTER)
-    until(browser, "return view === 'choose' && document.getElementById('subject').value === 'S002'")
+    browser.press(ESCAPE, "f", *"tired", ENTER)
+    browser.until("return view === 'finished'")
+    assert "S001 is done: 2 pairs saved" in browser.seen()
+    assert "Missing: left. Reason: tired." in browser.seen()
+    browser.press(ENTER)
+    browser.until("return view === 'choose' && document.getElementById('subject').value === 'S002'")
     assert [pair.pose for pair in find_pairs(tmp_path / "raw")[0]] == ["frontal", "smile"]
 
 
 def test_at_tablet_size_everything_fits_and_can_be_touched(console: tuple[Browser, Desk, Address]) -> None:
     browser, _, _ = console
     for size in ((820, 1180), (1180, 820)):
-        resize(browser, *size)
-        press(browser, ENTER)
-        until(browser, "return view === 'sitting' && !state.busy")
+        browser.resize(*size)
+        browser.press(ENTER)
+        browser.until("return view === 'sitting' && !state.busy")
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
         small = browser.run(
             "return [...document.querySelectorAll('button, input')].filter(e => e.offsetParent && e.offsetHeight < 40)"
@@ -146,22 +119,20 @@ def test_at_tablet_size_everything_fits_and_can_be_touched(console: tuple[Browse
 
 def test_everything_has_a_name_for_those_who_do_not_see_it(console: tuple[Browser, Desk, Address]) -> None:
     browser, _, _ = console
-    press(browser, ENTER)
-    until(browser, "return view === 'sitting' && !state.busy")
-    press(browser, " ")
+    browser.press(ENTER)
+    browser.until("return view === 'sitting' && !state.busy")
+    browser.press(" ")
     until_idle_after(browser, 1)
-    until(browser, "return document.getElementById('flash').offsetHeight > 0")
-    tree = browser._ask("goog/cdp/execute", {"cmd": "Accessibility.getFullAXTree", "params": {}})["nodes"]
-    roles = {"button", "slider", "textbox", "progressbar", "image", "dialog"}
-    spoken = [node for node in tree if not node["ignored"] and node["role"]["value"] in roles]
-    assert {"button", "progressbar", "image"} <= {node["role"]["value"] for node in spoken}
-    assert [node for node in spoken if not node["name"]["value"].strip()] == []
+    browser.until("return document.getElementById('flash').offsetHeight > 0")
+    spoken = browser.spoken({"button", "slider", "textbox", "progressbar", "image", "dialog"})
+    assert {"button", "progressbar", "image"} <= {role for role, _ in spoken}
+    assert [role for role, name in spoken if not name] == []
 
 
 def test_a_rejected_take_is_told_in_words_with_what_to_do(console: tuple[Browser, Desk, Address]) -> None:
     browser, desk, _ = console
-    press(browser, ENTER)
-    until(browser, "return view === 'sitting' && !state.busy")
+    browser.press(ENTER)
+    browser.until("return view === 'sitting' && !state.busy")
     browser.run("take({...state, revision: state.revision, session: {...state.session, takes: [{take: '001', pose: 'frontal',"
                 " verdict: 'rejected', kept: false, pictures: false, apparatus: false, warnings: ['it is a little soft'],"
                 " reasons: ['the <b>eyes</b> are shut; ask for open eyes, and take it again']}]}})")  # fmt: skip
@@ -177,9 +148,9 @@ def test_without_its_token_the_page_shows_nothing(console: tuple[Browser, Desk, 
     assert address.token not in browser.run("return location.href"), "not to be read over a shoulder"
     browser.run("sessionStorage.clear()")
     browser.open(f"http://127.0.0.1:{address.port}/")
-    until(browser, "return view === 'locked'")
-    press(browser, *address.token, ENTER)
-    until(browser, "return view === 'choose'")
+    browser.until("return view === 'locked'")
+    browser.press(*address.token, ENTER)
+    browser.until("return view === 'choose'")
 
 
 def test_a_daemon_that_falls_silent_is_said(browser: Browser, tmp_path: Path) -> None:
@@ -188,10 +159,10 @@ def test_a_daemon_that_falls_silent_is_said(browser: Browser, tmp_path: Path) ->
     with Desk(studio) as desk, running_daemon(desk) as address:
         browser.open("about:blank")
         browser.open(address.url)
-        until(browser, "return view === 'choose' && document.getElementById('subject').value")
-        press(browser, ENTER)
-        until(browser, "return document.getElementById('message').dataset.kind === 'fault'")
+        browser.until("return view === 'choose' && document.getElementById('subject').value")
+        browser.press(ENTER)
+        browser.until("return document.getElementById('message').dataset.kind === 'fault'")
         assert "plug the board in" in browser.text("message-text")
-        until(browser, "return !document.getElementById('connect').hidden")  # it can be tried again
-    until(browser, "return document.getElementById('link').textContent === 'Daemon silent'")
+        browser.until("return !document.getElementById('connect').hidden")  # it can be tried again
+    browser.until("return document.getElementById('link').textContent === 'Daemon silent'")
     assert "see whether it still runs" in browser.text("message-text")

@@ -15,8 +15,9 @@ from PIL import Image
 from deepflash.affine import apply, compose, inverse
 from deepflash.coverage import valid_fraction, valid_mask
 from deepflash.dataset.variant_set import Variant, VariantSet, paper_variants
-from deepflash.dataset.variants import Rendered, face_of, flash_from_sample, map_face, render_variants
+from deepflash.dataset.variants import Rendered, face_of, flash_from_sample, render_variants
 from deepflash.errors import DatasetError, PictureError
+from deepflash.faces import map_face
 from deepflash.pairs import Alignment, Face
 from deepflash.pictures import Picture
 from deepflash.shards import is_unaugmented

@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,39 @@ class Browser:
 
     def text(self, identity: str) -> str:
         return str(self.run(f"return document.getElementById({identity!r}).textContent"))
+
+    def seen(self) -> str:
+        """Return all the text that the page shows."""
+        return str(self.run("return document.body.innerText"))
+
+    def press(self, *keys: str) -> None:
+        """Press and release keys, one after the other."""
+        for key in keys:
+            strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+            self._ask("actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def until(self, script: str) -> Any:
+        """Run a script until what it returns is true, and return that."""
+        until_s = time.monotonic() + 30
+        while not (value := self.run(script)):
+            assert time.monotonic() < until_s, f"{script!r} never was; the page says:\n{self.seen()}"
+            time.sleep(0.02)
+        return value
+
+    def resize(self, width: int, height: int) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
+
+    def prefer(self, **features: str) -> None:
+        """Let the person in front of the window prefer things, such as `prefers_reduced_motion="reduce"`."""
+        named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self._ask("goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": named}})
+
+    def spoken(self, roles: set[str]) -> list[tuple[str, str]]:
+        """Return (role, name) of the elements of these roles, as a screen reader is told them."""
+        tree = self._ask("goog/cdp/execute", {"cmd": "Accessibility.getFullAXTree", "params": {}})["nodes"]
+        nodes = [node for node in tree if not node["ignored"] and node["role"]["value"] in roles]
+        return [(node["role"]["value"], node["name"]["value"].strip()) for node in nodes]
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._ask("screenshot")))
