@@ -27,6 +27,7 @@ _SEALED = re.compile(rb'\{\n  "seal": "([0-9a-f]{64})",\n(.*)', re.DOTALL)
 _UNSEALED = b'{\n  "format":'
 
 _FOREIGN_FOR_S = 30 * 86400.0
+_START_TIME = 19  # place in /proc/PID/stat behind the name, which is field 2 of 52 (proc(5): starttime is field 22)
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO
 
 
@@ -152,7 +153,7 @@ def _is_rubbish(temporary: Path) -> bool:
     place, _, rest = temporary.name.removeprefix(TEMPORARY_PREFIX).partition("-")
     owner = rest.partition("-")[0]
     if place == _place():
-        return owner.isdigit() and not _is_alive(int(owner))
+        return not _is_alive(owner)
     try:
         return time.time() - temporary.stat().st_mtime > _FOREIGN_FOR_S
     except FileNotFoundError:
@@ -188,7 +189,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _temporary_prefix() -> str:
-    return f"{TEMPORARY_PREFIX}{_place()}-{os.getpid()}-"
+    return f"{TEMPORARY_PREFIX}{_place()}-{_process(os.getpid())}-"
 
 
 @functools.cache
@@ -202,11 +203,23 @@ def _place() -> str:
     return host if namespace == _FIRST_PID_NAMESPACE else f"{host}.{namespace}"
 
 
-def _is_alive(pid: int) -> bool:
+def _process(pid: int) -> str:
+    """Name a process by its id and, on Linux, the time of its start: ids come again, on a busy machine within the hour."""
     try:
-        os.kill(pid, 0)
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return str(pid)
+    return f"{pid}.{after_name[_START_TIME]}"
+
+
+def _is_alive(process: str) -> bool:
+    pid = process.partition(".")[0]
+    if not pid.isdigit():
+        return True  # no name that we give: not ours to remove
+    try:
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return process in {pid, _process(int(pid))}

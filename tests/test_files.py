@@ -175,7 +175,7 @@ def test_only_rubbish_of_dead_processes_of_this_machine_is_swept(tmp_path: Path)
     with durable_folder(tmp_path / "take") as draft:
         own = draft.name
         stem, _, _ = own.rpartition("-")
-        prefix = stem.removesuffix(str(os.getpid()))
+        prefix = f"{stem.rpartition('-')[0]}-"
         dead = tmp_path / "deep" / f"{prefix}{ended.pid}-abc"
         dead.mkdir(parents=True)
         (dead / "half.jpg").write_text("half")
@@ -185,6 +185,17 @@ def test_only_rubbish_of_dead_processes_of_this_machine_is_swept(tmp_path: Path)
         assert sweep_temporaries(tmp_path) == 1
         assert names(tmp_path) == sorted(["deep", own, foreign.name, "photograph.jpg"])
         assert names(tmp_path / "deep") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process began")
+def test_the_rubbish_of_a_process_whose_id_came_again_is_swept(tmp_path: Path) -> None:
+    with durable_folder(tmp_path / "take") as draft:
+        before, _, after = draft.name.partition(f"-{os.getpid()}.")
+        started, _, rest = after.partition("-")
+        earlier = tmp_path / f"{before}-{os.getpid()}.{int(started) - 1}-{rest}"
+        earlier.mkdir()
+        assert sweep_temporaries(tmp_path) == 1
+        assert names(tmp_path) == [draft.name]
 
 
 def test_rubbish_of_other_machines_goes_when_it_is_a_month_old(tmp_path: Path) -> None:
