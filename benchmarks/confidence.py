@@ -221,6 +221,9 @@ def main() -> None:
     measuring.add_argument("rows", type=Path)
     measuring.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with portraits/")
     measuring.add_argument("--sitters", type=int, default=60, help="how many portraits; every other one is for testing")
+    measuring.add_argument(
+        "--skip", type=int, default=0, help="begin with a later portrait: other people, below 6 for 60 of 414"
+    )
     measuring.add_argument("--part", default="1/1", help="1/2: the first half of the pairs")
     fitting = commands.add_parser("fit", help="print the constants of the model")
     fitting.add_argument("rows", type=Path)
@@ -230,18 +233,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "measure":
         cv2.setNumThreads(1)
-        measure(options.rows, options.data, options.sitters, options.part)
+        measure(options.rows, options.data, options.sitters, options.skip, options.part)
     elif options.command == "fit":
         print_fit(read_rows(options.rows))
     else:
         draw(read_rows(options.rows), options.picture)
 
 
-def measure(path: Path, data: Path, sitters: int, part: str) -> None:
+def measure(path: Path, data: Path, sitters: int, skip: int, part: str) -> None:
     """Append a row for each pair of this part that has none yet."""
     done = {row["name"] for row in read_rows(path)} if path.exists() else set()
     index, count = (int(number) for number in part.split("/"))
-    for number, (name, make) in enumerate(plan(data, sitters)):
+    for number, (name, make) in enumerate(plan(data, sitters, skip)):
         if number % count != index - 1 or name in done:
             continue
         sample = make()
@@ -258,7 +261,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def plan(data: Path, sitters: int) -> Iterator[tuple[str, Callable[[], Sample | None]]]:
+def plan(data: Path, sitters: int, skip: int = 0) -> Iterator[tuple[str, Callable[[], Sample | None]]]:
     """Yield the names of all pairs and what makes them: plain and damaged pairs of each sitter."""
     for number, name in enumerate(REAL_PAIRS):
         group = "test" if number % 2 else "train"
@@ -268,7 +271,7 @@ def plan(data: Path, sitters: int) -> Iterator[tuple[str, Callable[[], Sample | 
                 yield f"{group}/{kind}/{name}.{repeat}", make
     portraits = sorted((data / "portraits").glob("*.jpg"))
     step = max(1, len(portraits) // sitters)
-    for number, path in enumerate(portraits[::step][:sitters]):
+    for number, path in enumerate(portraits[skip::step][:sitters]):
         test = number % 2 == 1
         damages = TEST if test else TRAINING
         kinds = list(damages)

@@ -116,6 +116,9 @@ def test_what_is_left_does_not_depend_on_batches_and_nodes(
     for rank in range(others):
         reader = ShardReader(dataset, batch=second, node=(rank, others))
         reader.load_state_dict(begun[0].state_dict())
+        if reader.epoch:  # fewer are left than there are nodes: the next epoch begins
+            assert COUNT - len(flat(seen)) < others
+            return
         rest.append(flat(keys(iter(reader))))
     assert len({len(part) for part in rest}) == 1
     together = Counter(flat([*seen, *rest]))  # type: ignore[list-item]
@@ -140,7 +143,7 @@ def test_nodes_have_equal_shares_of_every_epoch(folder: Path) -> None:
     for _ in range(2):
         shares = [keys(reader) for reader in readers]
         assert {len(share) for share in shares} == {len(readers[0])} == {3}
-        assert len(set(flat(flat(shares)))) == 20  # type: ignore[arg-type]
+        assert len(set(flat(flat(shares)))) == 20
 
 
 def test_a_window_draws_from_a_few_shards_at_a_time(folder: Path) -> None:
