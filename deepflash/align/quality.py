@@ -13,10 +13,10 @@ import numpy as np
 from deepflash.affine import Affine, Points, apply, compose
 from deepflash.align import frame
 from deepflash.align.agreement import FaceEllipse, agreement_of_tiles, points_on
-from deepflash.align.eyes import compare_eyes
 from deepflash.align.parts import compare_parts
 from deepflash.align.registration import Registration
 from deepflash.align.subjects import Faces, locate
+from deepflash.eyes import compare_eyes
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
@@ -106,7 +106,7 @@ def judge(
         - `landmark_residual`: mean distance of the eyes of the flash face, mapped, from those of the studio face, in
           inter-ocular distances;
         - `part_agreement`, `part_shift`: see `deepflash.align.parts.Parts`;
-        - `eye_likeness`, `eye_uprightness`, `eye_loss`: see `deepflash.align.eyes.Comparison`;
+        - `eye_likeness`, `eye_uprightness`, `eye_loss`: see `deepflash.eyes.Comparison`;
         - `agreement`, `agreement_before`: correlation of gradients on the face;
         - `scale_change`, `rotation_deg`, `shear`, `shift` (in widths of the picture) of the map; `overlap`, how much of
           the face's box is inside the studio picture.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepflash.affine import Affine
-from deepflash.align.eyes import Comparison, compare_eyes
+from deepflash.eyes import Comparison, compare_eyes
 from deepflash.faces import find_faces
 from deepflash.hardware.emulator import scene as emulated_scene
 from deepflash.hardware.emulator.scene import Scene, true_moving_from_fixed
@@ -40,7 +40,10 @@ def compared(flash: Picture, studio: Picture, affine: Affine) -> Comparison:
 
 @pytest.mark.parametrize(("flash_shut", "studio_shut"), [(True, False), (False, True)])
 def test_eyes_shut_in_one_photograph_are_noticed(scene: Scene, flash_shut: bool, studio_shut: bool) -> None:
-    assert compared(*photographed(scene, flash_shut, studio_shut)).differ
+    found = compared(*photographed(scene, flash_shut, studio_shut))
+
+    assert found.differ
+    assert found.shut == ("flash" if flash_shut else "studio")
 
 
 def test_open_eyes_under_lamps_and_flash_are_alike(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Whether eyes are open in one photograph of a pair and shut in the other, by comparing what the map says is one eye.
+"""Whether eyes are open in one photograph of a pair and shut in the other, by comparing what a map says is one eye.
 
 An open eye has upright edges, the rims of the iris; a shut one has lying ones, lid and lashes. This needs the corners of the
 eyes only: landmarks of the lids come from a model that is not for commercial products, and of eight real pairs with eyes
@@ -6,6 +6,7 @@ drawn shut their heights betray two, as spectacles and the red eyes of a flash m
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,11 +17,16 @@ from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
 Patch = NDArray[np.float32]
+Light = Literal["flash", "studio"]
+
+REACH_PX = 5
+"""Of a patch 48 px wide: what an eye may have moved beside the rest of a face that is registered."""
+LOOSE_REACH_PX = 7
+"""The same where the map comes from landmarks alone."""
 
 _EYES = ("left_eye", "right_eye")
 _PATCH = (48, 32)  # pixels of the patch that shows one eye
 _PATCH_OF_EYE = 1.5  # the patch's width over the distance of the eye's corners
-_REACH_PX = (5, 5)  # of the patch: what the eye may have moved beside the rest of the face
 _DARK = 12.0  # grey levels under which noise, not light, makes the difference
 _LOCAL_PX = 6.0
 _FAINT = 1e-4  # of the energy of edges: a flat patch has none
@@ -45,11 +51,14 @@ class Comparison:
         eyes, -1.6 for shut ones.
     loss
         Difference of the logarithms of the energy of upright edges within the lids.
+    shut
+        In which photograph it is the shut one, if they differ: that with the fewer upright edges.
     """
 
     likeness: float
     uprightness: float
     loss: float
+    shut: Light
 
     @property
     def score(self) -> float:
@@ -62,7 +71,9 @@ class Comparison:
         return self.score > _DIFFER
 
 
-def compare_eyes(flash: Picture, studio: Picture, flash_face: Face, studio_from_flash: Affine) -> Comparison | None:
+def compare_eyes(
+    flash: Picture, studio: Picture, flash_face: Face, studio_from_flash: Affine, *, reach_px: int = REACH_PX
+) -> Comparison | None:
     """Compare each eye of the flash picture with what the map says is the same eye in the studio picture.
 
     Parameters
@@ -73,6 +84,8 @@ def compare_eyes(flash: Picture, studio: Picture, flash_face: Face, studio_from_
         In pixels of the flash picture; both corners of each eye suffice.
     studio_from_flash
         (2, 3) map from pixels of the flash picture to those of the studio picture.
+    reach_px
+        How far an eye may be from where the map says, in pixels of a patch 1.5 eyes and 48 px wide; at most 8.
 
     Returns
     -------
@@ -84,19 +97,19 @@ def compare_eyes(flash: Picture, studio: Picture, flash_face: Face, studio_from_
     found = []
     for eye in _EYES:
         flash_from_patch = _flash_from_patch(np.array(flash_face.landmarks[eye], dtype=np.float64))
-        found.append(_compared(_patch(flash, flash_from_patch), _patch(studio, compose(studio_from_flash, flash_from_patch))))
+        patches = _patch(flash, flash_from_patch), _patch(studio, compose(studio_from_flash, flash_from_patch))
+        found.append(_compared(*patches, reach_px))
     return max(found, key=lambda eye: eye.score)
 
 
-def _compared(here: Patch, there: Patch) -> Comparison:
+def _compared(here: Patch, there: Patch, reach_px: int) -> Comparison:
     rows, columns = _INNER
-    across, down = _REACH_PX
     inner = np.ascontiguousarray(_upright_edges(here)[rows:-rows, columns:-columns])
-    around = _upright_edges(there)[rows - down : down - rows, columns - across : across - columns]
+    around = _upright_edges(there)[rows - reach_px : reach_px - rows, columns - reach_px : reach_px - columns]
     likeness = float(cv2.matchTemplate(np.ascontiguousarray(around), inner, cv2.TM_CCOEFF_NORMED).max())
-    (upright, lying), (upright_there, lying_there) = (_edge_energies(patch, (5, 7)) for patch in (here, there))
+    in_flash, in_studio = (upright - lying for upright, lying in (_edge_energies(patch, (5, 7)) for patch in (here, there)))
     loss = abs(_edge_energies(here, _IRIS)[0] - _edge_energies(there, _IRIS)[0])
-    return Comparison(likeness, min(upright - lying, upright_there - lying_there), loss)
+    return Comparison(likeness, min(in_flash, in_studio), loss, "flash" if in_flash < in_studio else "studio")
 
 
 def _flash_from_patch(eye: NDArray[np.float64]) -> Affine:
