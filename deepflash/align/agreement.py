@@ -15,6 +15,7 @@ _STRIPES = 6  # of the face, in which tiles are parted: neighbours overlap and e
 _ITERATIONS = 10
 _OUTLIER = 3.6  # times the median residual: 3 standard deviations of normal noise in two dimensions
 _MIN_TILES = 24  # for six unknowns a coordinate
+_BANDS = (-0.285, 0.215, 0.56)  # where they part, in half heights of the face from its middle
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Agreement:
     bend
         Root mean square, on the face, of the motion that a polynomial of the second order sees in the tiles and an
         affine map cannot follow; 0 if there are too few tiles.
+    thinnest
+        Share of the tiles that lie in the one of four bands (brows, nose, mouth, chin) that has fewest; 1 if there are
+        too few tiles. A part that has moved beside the rest finds none, and so says nothing of its motion.
     """
 
     residual: float
     halves: float
     bend: float
+    thinnest: float
 
 
 def agreement_of_tiles(matches: Matches, moving_from_fixed: Affine, face: FaceEllipse) -> Agreement:
@@ -51,9 +56,9 @@ def agreement_of_tiles(matches: Matches, moving_from_fixed: Affine, face: FaceEl
         Where the agreement counts.
     """
     if not len(matches.scores):
-        return Agreement(np.inf, np.inf, 0.0)
+        return Agreement(np.inf, np.inf, 0.0, 1.0)
     residual = float(np.percentile(matches.residuals(moving_from_fixed), 75))
-    return Agreement(residual, _halves(matches, face), _bend(matches, moving_from_fixed, face))
+    return Agreement(residual, _halves(matches, face), _bend(matches, moving_from_fixed, face), _thinnest(matches, face))
 
 
 def points_on(face: FaceEllipse, steps: int = 15) -> Points:
@@ -74,6 +79,13 @@ def _halves(matches: Matches, face: FaceEllipse) -> float:
             return float("inf")
         distances.append(np.linalg.norm(apply(first, points) - apply(second, points), axis=1).mean())
     return float(np.mean(distances))
+
+
+def _thinnest(matches: Matches, face: FaceEllipse) -> float:
+    if len(matches.scores) < _MIN_TILES:
+        return 1.0
+    band = np.searchsorted(_BANDS, (matches.points[:, 1] - face[1]) / face[3])
+    return float(np.bincount(band, minlength=len(_BANDS) + 1).min() / len(band))
 
 
 def _bend(matches: Matches, moving_from_fixed: Affine, face: FaceEllipse) -> float:

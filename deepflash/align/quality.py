@@ -63,6 +63,9 @@ _AT_MOST = {
 _AT_LEAST = {
     "agreement": _Limit(0.25, 0.15, "the edges of both faces agree little (correlation {:.2f})"),
     "part_agreement": _Limit(0.28, -1.0, "one part of the face agrees little with the other photograph (correlation {:.2f})"),
+    "thinnest_band": _Limit(
+        0.03, -1.0, "a part of the face was not found again, only {:.0%} of the tiles: it moved, or is hidden"
+    ),
     "overlap": _Limit(0.98, 0.8, "only {:.0%} of the face is inside the studio picture"),
     "confidence": _Limit(GOOD_CONFIDENCE, 0.02, "the map is right with a probability of {:.0%} only"),
 }
@@ -100,7 +103,7 @@ def judge(
         Numbers, lengths in face widths where nothing else is said, and only what could be measured:
 
         - `confidence`: calibrated probability that the mean distance of the two faces is within 6 px of 3120;
-        - `tile_residual`, `tile_halves`, `bend`: see `deepflash.align.agreement.Agreement`;
+        - `tile_residual`, `tile_halves`, `bend`, `thinnest_band`: see `deepflash.align.agreement.Agreement`;
         - `backward_residual`: mean distance on the face between where one comes from and where one ends, going
           to the studio picture by this map and back by the one that was found in the other direction;
         - `landmark_residual`: mean distance of the eyes of the flash face, mapped, from those of the studio face, in
@@ -189,8 +192,9 @@ def _ellipse(face: Face | None, size: tuple[int, int]) -> FaceEllipse:
 def _tiles(registration: Registration, face: Face | None, size: tuple[int, int]) -> dict[str, float]:
     ellipse = _ellipse(face, size)
     found = agreement_of_tiles(registration.matches, frame.in_frame(registration.moving_from_fixed, size[0]), ellipse)
-    numbers = {"tile_residual": found.residual, "tile_halves": found.halves, "bend": found.bend}
-    return {name: value / (2 * ellipse[2]) for name, value in numbers.items() if np.isfinite(value)}
+    lengths = {"tile_residual": found.residual, "tile_halves": found.halves, "bend": found.bend}
+    in_faces = {name: value / (2 * ellipse[2]) for name, value in lengths.items() if np.isfinite(value)}
+    return in_faces | {"thinnest_band": found.thinnest}
 
 
 def _parts(

@@ -58,6 +58,7 @@ _SAID: dict[str, tuple[str, Callable[[float, Alignment], str]]] = {
     "tile_residual": ("small parts of the face are off by", _of_face),
     "tile_halves": ("maps fitted to two halves of them differ by", _of_face),
     "bend": ("the face is bent by", _of_face),
+    "thinnest_band": ("share of the tiles in the band of the face that has fewest", _percent),
     "part_shift": ("a part of it moved beside the rest by", _of_face),
     "part_agreement": ("the part that agrees least agrees by", _of_one),
     "landmark_residual": ("the eyes are apart by", _of_eyes),

@@ -60,10 +60,19 @@ def test_noise_divides_the_halves_by_about_as_much_as_theory_says() -> None:
     assert expected / 3 < halves < expected * 3
 
 
+def test_a_part_that_finds_no_tiles_is_noticed() -> None:
+    """On an even grid the chin has 16 % of the tiles: the segment of a disc beyond 0.56 of its radius."""
+    whole = matches()
+    without_chin = whole.only(whole.points[:, 1] < 0.6 + 0.56 * 0.25)
+
+    assert agreement_of_tiles(whole, MAP, FACE).thinnest == pytest.approx(0.16, abs=0.04)
+    assert agreement_of_tiles(without_chin, MAP, FACE).thinnest == 0
+
+
 def test_too_few_tiles_say_nothing() -> None:
     none, few = agreement_of_tiles(NO_MATCHES, MAP, FACE), agreement_of_tiles(matches().only(np.arange(149) < 10), MAP, FACE)
 
     assert np.isinf(none.residual)
     assert np.isinf(none.halves)
     assert np.isinf(few.halves)
-    assert few.bend == 0
+    assert (few.bend, few.thinnest) == (0, 1)
