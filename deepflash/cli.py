@@ -905,6 +905,55 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
     return outcome.exit_code
 
 
+@cli.command("forget")
+@click.argument("subject")
+@click.argument("trees", nargs=-1, required=True, type=_FOLDER)
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and erase nothing.")
+@click.option("--yes", is_flag=True, help="Erase without asking.")
+@json_option
+def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bool, json: bool) -> ExitCode:
+    """Erase the person SUBJECT from TREES: photographs, alignments, data sets, runs. This cannot be undone.
+
+    First says what there is and which runs had trained on the person, and asks. Only shards with samples of the person are
+    written anew; the data set stays one. Interrupted, the same command goes on. Weights keep what they learnt: train anew.
+    """
+    from deepflash.dataset.forget import erase, find_traces
+    from deepflash.progress import shown
+
+    found = find_traces(subject, trees)
+    agreed = bool(found) and not dry_run and (yes or _agree_to_erase(found, json))
+    if json:
+        click.echo(dumps({**found.as_dict(), "dry_run": dry_run, "erased": agreed}))
+    elif yes or dry_run or not found:
+        _tell_traces(found)
+    if agreed:
+        with shown("forget") as report:
+            erase(found, report=report)
+    if not json:
+        click.echo(f"{'erased: ' if agreed else 'nothing was erased: '}{found.sentence()}")
+    return ExitCode.OK if agreed or dry_run or not found else ExitCode.FAILURE
+
+
+def _tell_traces(found: Any) -> None:
+    for trace in found.trees:
+        click.echo(trace.sentence())
+    for run in found.runs:
+        click.echo(f"note: {run.sentence()}", err=True)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _agree_to_erase(found: Any, json: bool) -> bool:
+    """Show what would be erased and ask, if somebody is there to answer."""
+    if json or not sys.stdin.isatty():
+        click.echo("Nobody is there to ask; look at it with --dry-run, then give --yes.", err=True)
+        if not json:
+            _tell_traces(found)
+        return False
+    _tell_traces(found)
+    return click.confirm("Erase this for good?")
+
+
 @cli.command("train")
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)
