@@ -905,6 +905,59 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
     return outcome.exit_code
 
 
+@cli.group("dataset")
+def dataset_group() -> None:
+    """Look at a data set: its numbers, its pictures."""
+
+
+eyes_option = click.option(
+    "--eyes", is_flag=True, help="Look for shut eyes, too: slower, by a landmark model that is not for commercial products."
+)
+
+
+@dataset_group.command("stats")
+@click.argument("shards", type=_FOLDER)
+@eyes_option
+@workers_option
+@json_option
+def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> None:
+    """Print what is in SHARDS: sizes, poses, exposure, colour of skin, motion, eyes, sharpness, and the worst pairs.
+
+    Everything is measured in the un-augmented samples, some forty pairs a second and core.
+    """
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.summary import summarize
+    from deepflash.progress import shown
+
+    with shown("measure") as report:
+        summary = summarize(shards, eyes=eyes, workers=workers or usable_cores(), report=report)
+    click.echo(dumps(summary.as_dict()) if json else summary.tables())
+
+
+@dataset_group.command("show")
+@click.argument("shards", type=_FOLDER)
+@click.option("-o", "--out", required=True, type=_FILE, help="HTML file to write; it needs nothing beside it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Pairs to show at most, the worst of each split; 0 shows all. 200 make a page of about 8 MB.",
+)
+@eyes_option
+@workers_option
+@json_option
+def dataset_show(shards: Path, out: Path, limit: int, eyes: bool, workers: int | None, json: bool) -> None:
+    """Write a page to look at SHARDS: contact sheets, sliders from flash to studio, distributions, the worst pairs first."""
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.show import show_dataset
+    from deepflash.progress import shown
+
+    with shown("show") as report:
+        page = show_dataset(shards, out, limit=limit or None, eyes=eyes, workers=workers or usable_cores(), report=report)
+    click.echo(dumps(page.as_dict()) if json else page.sentence())
+
+
 @cli.command("forget")
 @click.argument("subject")
 @click.argument("trees", nargs=-1, required=True, type=_FOLDER)

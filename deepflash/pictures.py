@@ -5,6 +5,7 @@ Arrays are (H, W, 3) RGB `uint8`, upright: the EXIF orientation has been applied
 Coordinates are (x, y) at pixel centres, (0, 0) being the centre of the top-left pixel.
 """
 
+import base64
 import io
 import math
 import warnings
@@ -156,6 +157,11 @@ def encode(picture: Picture, suffix: str, *, quality: int = 95, full_chroma: boo
     if not ok:
         raise PictureError(f"a picture of shape {picture.shape} could not be encoded as {suffix}")
     return bytes(encoded.tobytes())
+
+
+def jpeg_base64(picture: Picture, *, quality: int = 88) -> str:
+    """Encode an RGB or grey `uint8` picture as JPEG in base64, for pages that hold their pictures (`data:` addresses)."""
+    return base64.b64encode(encode(picture, ".jpg", quality=quality)).decode()
 
 
 def _encode_webp(picture: Picture) -> bytes:
