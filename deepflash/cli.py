@@ -923,7 +923,7 @@ eyes_option = click.option(
 def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> None:
     """Print what is in SHARDS: sizes, poses, exposure, colour of skin, motion, eyes, sharpness, and the worst pairs.
 
-    Everything is measured in the un-augmented samples, some forty pairs a second and core.
+    Everything is measured in the un-augmented samples, some sixty pairs a second and core.
     """
     from deepflash.batch import usable_cores
     from deepflash.dataset.summary import summarize
@@ -942,7 +942,7 @@ def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> 
     type=click.IntRange(min=0),
     default=200,
     show_default=True,
-    help="Pairs to show at most, the worst of each split; 0 shows all. 200 make a page of about 8 MB.",
+    help="Pairs to show at most, the worst of each split; 0 shows all. 200 make a page of about 11 MB.",
 )
 @eyes_option
 @workers_option

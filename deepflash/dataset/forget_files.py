@@ -23,9 +23,13 @@ _MOST_NAMED = 3
 
 
 def find_in_raw(tree: Path, person: Person) -> Trace:
-    """Find a person in a tree of photographs; the private list beside it, of who is who, belongs to it."""
+    """Find a person in a tree of photographs.
+
+    What stands beside the tree belongs to it: the private list of who is who, and what an emulated studio wrote.
+    """
     folders = _folders_of(tree, person)
-    erased = (*folders, *_named_photographs(tree, person))
+    emulated = tree.absolute().with_name(f"{tree.absolute().name}-emulator") / person.id
+    erased = (*((emulated,) if emulated.is_dir() else ()), *folders, *_named_photographs(tree, person))
     files, size_bytes = weight(erased)
     names = names_path(tree)
     listed = names.is_file() and any(name.id == person.id for name in read_names(names))
@@ -55,9 +59,9 @@ def erase_from_raw(trace: Trace, person: Person) -> None:
         for session in sessions:
             if not held.enter_context(locked_folder(session)):
                 raise DatasetError(f"a session is open in {session}; end it, then run deepflash forget again")
+        for path in trace.rewritten:  # before the tree, without which it would not be looked for again
+            erase_name(path, person.id)
         _erase(trace.erased)
-    for path in trace.rewritten:
-        erase_name(path, person.id)
 
 
 def find_in_aligned(tree: Path, person: Person) -> Trace:

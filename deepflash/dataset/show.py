@@ -20,7 +20,7 @@ from deepflash.progress import Report, silent
 from deepflash.shards import DATASET_FILE
 
 PAIRS_SHOWN = 200
-"""By default; at the default width that is a page of about 8 MB."""
+"""By default; at the default width that is a page of about 11 MB."""
 
 PICTURE_WIDTH_PX = 320
 
