@@ -42,7 +42,7 @@ def find_in_raw(tree: Path, person: Person) -> Trace:
         (names,) if listed else (),
         files,
         size_bytes,
-        notes=(*_note_originals(sidecars), *_note_mirrors(folders)),
+        notes=(*_note_originals(sidecars), *_note_mirrors(folders), *_note_links(erased)),
     )
 
 
@@ -165,6 +165,12 @@ def _note_mirrors(folders: list[Path]) -> Iterator[str]:
     roots = {str(event["root"]) for event in events if event.get("what") == "mirror" and "root" in event}
     for root in sorted(roots):
         yield f"a second copy was kept in {root}; give that tree to deepflash forget, too"
+
+
+def _note_links(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        if path.is_symlink():
+            yield f"{path} is a link, which is removed; {path.resolve()} stays, erase it by hand"
 
 
 def _names(path: Path, person: Person) -> bool:

@@ -80,13 +80,16 @@ def find_in_shards(tree: Path, person: Person) -> Trace:
 
 
 def identities_with(tree: Path, person: Person) -> tuple[set[str], set[str], set[str]]:
-    """Return by which checksums runs know this data set: with the person, at earlier times, and the splits the person is in."""
+    """Return by which checksums runs know this data set with the person in it, and before; and the splits the person is in.
+
+    A data set only ever loses people, so who is in it now was in it at all earlier times.
+    """
     if _is_staged(tree) or not (tree / DATASET_FILE).exists():
         return set(), set(), set()
     shards = open_shards(tree)
     before = {str(entry["index_sha256"]) for entry in shards.manifest.get("forgotten", ())}
     splits = {entry.split for entry in _own(shards, person)}
-    return ({str(shards.manifest["index"]["sha256"])} if splits else set()), before, splits
+    return ({str(shards.manifest["index"]["sha256"])} | before if splits else set()), before, splits
 
 
 def subjects_in_shards(tree: Path) -> set[str]:
@@ -120,7 +123,12 @@ def erase_from_shards(tree: Path, person: Person) -> None:
             if len(_own(shards, person)) == len(_entries(shards)):
                 _remove_all(tree, shards)
                 return
-            _stage(tree, shards, person)
+            try:
+                _stage(tree, shards, person)
+            except BaseException:
+                if not _is_staged(tree):
+                    shutil.rmtree(tree / FORGETTING, ignore_errors=True)
+                raise
             _complete(tree)
 
 
@@ -208,8 +216,9 @@ def _manifest_without(shards: ShardSet, kept: list[Entry], person: Person) -> di
     if emptied:
         note = f"the data set has nobody left in {' and '.join(emptied)}, because people were forgotten; build it again"
         content["notes"] = [*content.get("notes", ()), note]
-    identity = {"index_sha256": shards.manifest["index"]["sha256"]}
-    content["forgotten"] = [*content.get("forgotten", ()), identity]
+    if own:  # else the index stays as it is
+        identity = {"index_sha256": shards.manifest["index"]["sha256"]}
+        content["forgotten"] = [*content.get("forgotten", ()), identity]
     return {name: value for name, value in content.items() if name not in _OF_THE_FORMAT}
 
 

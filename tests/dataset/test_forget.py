@@ -1,5 +1,6 @@
 """A person who is forgotten is in no byte of any tree; everybody else is there to the byte."""
 
+import errno
 import json
 import os
 import shutil
@@ -275,6 +276,26 @@ def test_runs_that_trained_on_the_person_are_named_also_later(whole: Path) -> No
     assert not later
     assert [(run.run.name, run.earlier) for run in later.runs] == [("one", True)]
     assert GONE not in str(open_shards(whole / "shards").manifest)
+    next_one = find_traces("S004", given)
+    assert [(run.run.name, run.splits) for run in next_one.runs] == [("one", ("train",))], "S004 was in the earlier set, too"
+
+
+def test_who_was_only_set_aside_leaves_the_lists_and_the_runs_alone(whole: Path, make_alignment: MakeAlignment) -> None:
+    """A person whose pairs were all bad is named in `dataset.json` alone."""
+    folder = whole / "bad"
+    for subject, verdict in (("S001", "good"), ("S003", "good"), (GONE, "bad")):
+        save_alignment(folder, make_alignment(f"{subject}-a-01", subject=subject, verdict=verdict))
+    build_dataset(folder, whole / "few", Parameters(size=SIZE, leakage_check=False))
+    identity = open_shards(whole / "few").manifest["index"]["sha256"]
+    write_json(whole / "run" / "run.json", {"format": 1, "dataset": identity})
+    tars = {path.name: path.stat().st_mtime_ns for path in (whole / "few").glob("*.tar")}
+    traces = find_traces(GONE, [whole / "few", whole / "run"])
+    assert (traces.samples, traces.runs) == (0, ())
+    left = erase(traces)
+    assert left.runs == ()
+    assert not any(GONE.encode() in value for value in content(whole / "few").values())
+    assert open_shards(whole / "few").manifest["index"]["sha256"] == identity
+    assert {path.name: path.stat().st_mtime_ns for path in (whole / "few").glob("*.tar")} == tars
 
 
 def test_an_unfinished_build_forgets_too_and_then_ends_without_the_person(whole: Path) -> None:
@@ -330,9 +351,31 @@ def test_a_damaged_sample_of_somebody_else_stops_it_before_anything_changes(whol
     before = content(whole / "shards")
     with pytest.raises(ShardError, match=f"sample {other.key}".replace("+", r"\+")):
         erase(find_traces(GONE, [whole / "shards"]))
-    kept = content(whole / "shards")
-    assert {name: value for name, value in kept.items() if not name.startswith(FORGETTING)} == before
-    assert open_shards(whole / "shards").manifest == shards.manifest
+    assert content(whole / "shards") == before
+
+
+def test_a_full_disk_changes_nothing_in_a_data_set(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = content(whole / "shards")
+    monkeypatch.setattr(forget_shards, "commit_shards", full)
+    with pytest.raises(DatasetError, match=r"shards cannot be erased \(No space left on device\); mend that and give"):
+        forget(whole)
+    assert content(whole / "shards") == before
+    monkeypatch.undo()
+    forget(whole)
+    assert GONE not in str(open_shards(whole / "shards").manifest)
+
+
+def test_a_link_goes_and_what_it_leads_to_is_named(studio: Path) -> None:
+    (studio / "raw" / GONE).rename(studio / "elsewhere")
+    (studio / "raw" / GONE).symlink_to(studio / "elsewhere")
+    traces = find_traces(GONE, [studio / "raw"])
+    assert any(f"{studio / 'elsewhere'} stays" in note for note in traces.notes)
+    erase(traces)
+    assert not (studio / "raw" / GONE).is_symlink()
+    assert (studio / "elsewhere" / SESSION / "001" / "flash.jpg").exists()
 
 
 def test_an_open_session_is_not_erased(whole: Path) -> None:
