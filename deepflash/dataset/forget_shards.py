@@ -15,6 +15,7 @@ from typing import Any
 
 from deepflash.dataset.build import PIECES, UNKNOWN_POSE
 from deepflash.dataset.card import card
+from deepflash.dataset.split import Split, notes_on
 from deepflash.dataset.statistics import PixelSums
 from deepflash.dataset.traces import Person, Trace, weight, without
 from deepflash.errors import DatasetError, ShardError
@@ -212,14 +213,23 @@ def _manifest_without(shards: ShardSet, kept: list[Entry], person: Person) -> di
         content["statistics"] = _statistics(shards, kept)
     if "inputs_sha256" in content:
         content["inputs_sha256"] = ""  # these alignments, together, no longer make this data set
-    emptied = [split for split in SPLITS if shards.entries(split) and not any(entry.split == split for entry in kept)]
-    if emptied:
-        note = f"the data set has nobody left in {' and '.join(emptied)}, because people were forgotten; build it again"
-        content["notes"] = [*content.get("notes", ()), note]
+    if "notes" in content:
+        ours = _notes_on_split(shards.manifest)
+        others = [note for note in content["notes"] if note not in ours]
+        content["notes"] = [*_notes_on_split(content), *others]
     if own:  # else the index stays as it is
         identity = {"index_sha256": shards.manifest["index"]["sha256"]}
         content["forgotten"] = [*content.get("forgotten", ()), identity]
     return {name: value for name, value in content.items() if name not in _OF_THE_FORMAT}
+
+
+def _notes_on_split(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what a build remarks of the split in a `dataset.json`."""
+    parameters = manifest.get("parameters", {})
+    if "split" not in manifest or "proportions" not in parameters:
+        return []
+    split = Split(manifest["split"], tuple(manifest.get("stand_ins", ())))
+    return notes_on(split, parameters["proportions"], fixed=parameters.get("fixed"), table=manifest.get("poses"))
 
 
 def _poses(kept: list[Entry]) -> dict[str, dict[str, int]]:

@@ -181,7 +181,7 @@ def test_the_lists_are_those_of_a_data_set_that_was_built_without_the_person(who
     parameters = Parameters(size=SIZE, leakage_check=False, fixed=fixed)
     build_dataset(whole / "aligned", whole / "again", parameters)
     found, built = (open_shards(whole / name) for name in ("shards", "again"))
-    for name in ("counts", "split", "poses", "statistics", "set_aside", "parameters", "stand_ins", "size", "pictures"):
+    for name in ("counts", "split", "poses", "statistics", "set_aside", "notes", "parameters", "stand_ins", "size", "pictures"):
         assert found.manifest[name] == built.manifest[name], name
     assert found.manifest["forgotten"] != []
     for split in SPLITS:
