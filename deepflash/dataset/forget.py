@@ -51,9 +51,7 @@ class Trained:
             return f"{self.run} was trained when people were in the data set who have been forgotten since; train it anew"
         if "train" in self.splits:
             return f"{self.run} was trained on this person; its weights keep what they learnt, train it anew"
-        return (
-            f"{self.run} was trained beside this person, who was in {' and '.join(self.splits)}, and learnt nothing from them"
-        )
+        return f"{self.run} was scored on this person ({' and '.join(self.splits)}) while it was trained on others"
 
 
 @dataclass(frozen=True)

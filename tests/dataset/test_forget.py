@@ -268,6 +268,7 @@ def test_runs_that_trained_on_the_person_are_named_also_later(whole: Path) -> No
     traces = find_traces(GONE, given)
     assert [(run.run.name, run.splits, run.earlier) for run in traces.runs] == [("one", ("train",), False)]
     assert "train it anew" in traces.runs[0].sentence()
+    assert "was scored on this person (val) while it was trained on others" in find_traces("S003", given).runs[0].sentence()
     erase(traces)
     one, other = (set(content(whole / "runs" / name)) for name in ("one", "other"))
     assert one == {"run.json", "evaluation-val.json"}
