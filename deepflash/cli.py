@@ -1013,6 +1013,108 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
     return outcome.exit_code
 
 
+@cli.group("dataset")
+def dataset_group() -> None:
+    """Look at a data set: its numbers, its pictures."""
+
+
+eyes_option = click.option(
+    "--eyes", is_flag=True, help="Look for shut eyes, too: slower, by a landmark model that is not for commercial products."
+)
+
+
+@dataset_group.command("stats")
+@click.argument("shards", type=_FOLDER)
+@eyes_option
+@workers_option
+@json_option
+def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> None:
+    """Print what is in SHARDS: sizes, poses, exposure, colour of skin, motion, eyes, sharpness, and the worst pairs.
+
+    Everything is measured in the un-augmented samples, some sixty pairs a second and core.
+    """
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.summary import summarize
+    from deepflash.progress import shown
+
+    with shown("measure") as report:
+        summary = summarize(shards, eyes=eyes, workers=workers or usable_cores(), report=report)
+    click.echo(dumps(summary.as_dict()) if json else summary.tables())
+
+
+@dataset_group.command("show")
+@click.argument("shards", type=_FOLDER)
+@click.option("-o", "--out", required=True, type=_FILE, help="HTML file to write; it needs nothing beside it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Pairs to show at most, the worst of each split; 0 shows all. 200 make a page of about 11 MB.",
+)
+@eyes_option
+@workers_option
+@json_option
+def dataset_show(shards: Path, out: Path, limit: int, eyes: bool, workers: int | None, json: bool) -> None:
+    """Write a page to look at SHARDS: contact sheets, sliders from flash to studio, distributions, the worst pairs first."""
+    from deepflash.batch import usable_cores
+    from deepflash.dataset.show import show_dataset
+    from deepflash.progress import shown
+
+    with shown("show") as report:
+        page = show_dataset(shards, out, limit=limit or None, eyes=eyes, workers=workers or usable_cores(), report=report)
+    click.echo(dumps(page.as_dict()) if json else page.sentence())
+
+
+@cli.command("forget")
+@click.argument("subject")
+@click.argument("trees", nargs=-1, required=True, type=_FOLDER)
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and erase nothing.")
+@click.option("--yes", is_flag=True, help="Erase without asking.")
+@json_option
+def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bool, json: bool) -> ExitCode:
+    """Erase the person SUBJECT from TREES: photographs, alignments, data sets, runs. This cannot be undone.
+
+    First says what there is and which runs had trained on the person, and asks. Only shards with samples of the person are
+    written anew; the data set stays one. Interrupted, the same command goes on. Weights keep what they learnt: train anew.
+    """
+    from deepflash.dataset.forget import erase, find_traces
+    from deepflash.progress import shown
+
+    found = find_traces(subject, trees)
+    agreed = bool(found) and not dry_run and (yes or _agree_to_erase(found, json))
+    if json:
+        click.echo(dumps({**found.as_dict(), "dry_run": dry_run, "erased": agreed}))
+    elif yes or dry_run or not found:
+        _tell_traces(found)
+    if agreed:
+        with shown("forget") as report:
+            erase(found, report=report)
+    if not json:
+        click.echo(f"{'erased: ' if agreed else 'nothing was erased: '}{found.sentence()}")
+    return ExitCode.OK if agreed or dry_run or not found else ExitCode.FAILURE
+
+
+def _tell_traces(found: Any) -> None:
+    for trace in found.trees:
+        click.echo(trace.sentence())
+    for run in found.runs:
+        click.echo(f"note: {run.sentence()}", err=True)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _agree_to_erase(found: Any, json: bool) -> bool:
+    """Show what would be erased and ask, if somebody is there to answer."""
+    if json or not sys.stdin.isatty():
+        click.echo("Nobody is there to ask; look at it with --dry-run, then give --yes.", err=True)
+        if not json:
+            _tell_traces(found)
+        return False
+    _tell_traces(found)
+    return click.confirm("Erase this for good?")
+
+
 @cli.command("train")
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)

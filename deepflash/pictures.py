@@ -159,6 +159,11 @@ def encode(picture: Picture, suffix: str, *, quality: int = 95, full_chroma: boo
     return bytes(encoded.tobytes())
 
 
+def jpeg_base64(picture: Picture, *, quality: int = 88) -> str:
+    """Encode an RGB or grey `uint8` picture as JPEG in base64, for pages that hold their pictures (`data:` addresses)."""
+    return base64.b64encode(encode(picture, ".jpg", quality=quality)).decode()
+
+
 def _encode_webp(picture: Picture) -> bytes:
     """Use Pillow, because OpenCV always takes libwebp's slowest method: twelve times slower, and 10 % smaller."""
     file = io.BytesIO()
@@ -182,11 +187,6 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
     return image.size
-
-
-def jpeg_base64(picture: Picture, *, quality: int = 88) -> str:
-    """Encode an RGB or grey `uint8` picture as JPEG in base64, for pages that hold their pictures (`data:` addresses)."""
-    return base64.b64encode(encode(picture, ".jpg", quality=quality)).decode()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -38,6 +38,8 @@ SHARD_FORMAT = 1
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.jsonl"
 CARD_FILE = "README.md"
+FORGETTING = ".forgetting"
+"""Folder within a data set where it is made anew without a person; its own `dataset.json` says that all of it is there."""
 SPLITS = ("train", "val", "test")
 PICTURE_FORMATS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 """How pictures may be stored, and the end of their names. `png` and `webp` are lossless, `jpeg` is not: quality 95, 4:4:4."""
@@ -661,6 +663,8 @@ def _place(location: str | Path) -> Place:
 
 
 def _manifest_at(place: Place) -> dict[str, Any]:
+    if isinstance(place, LocalFolder) and (place.root / FORGETTING / DATASET_FILE).exists():
+        raise ShardError(f"{place.root} is half rewritten: forgetting a person was interrupted; run deepflash forget again")
     try:
         manifest = json.loads(place.read(DATASET_FILE))
     except (FileNotFoundError, NotADirectoryError):

@@ -21,6 +21,7 @@ from deepflash.files import (
     TEMPORARY_PREFIX,
     durable_file,
     durable_folder,
+    locked_folder,
     seal_of,
     sha256_of,
     sweep_temporaries,
@@ -261,3 +262,24 @@ def test_the_seal_is_what_a_shell_computes(tmp_path: Path) -> None:
 def test_json_from_before_there_were_seals_has_none(tmp_path: Path) -> None:
     write_json(tmp_path / "old.json", {"format": 1, "size": 2})
     assert seal_of((tmp_path / "old.json").read_bytes()) == "none"
+
+
+def test_a_folder_is_locked_by_one_at_a_time_until_its_holder_is_gone(tmp_path: Path) -> None:
+    with locked_folder(tmp_path) as mine:
+        assert mine
+        with locked_folder(tmp_path) as second:
+            assert not second
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom deepflash.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    with locked_folder(tmp_path) as mine:
+        assert not mine
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with locked_folder(tmp_path) as mine:
+        assert mine

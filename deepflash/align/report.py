@@ -6,12 +6,8 @@ that the page stays small and opens at once. It is written as the pairs are draw
 ever in memory as a whole.
 """
 
-import base64
 import functools
-import hashlib
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +24,7 @@ from deepflash.align.words import numbers_in_words
 from deepflash.batch import run_all
 from deepflash.errors import PictureError
 from deepflash.files import durable_file, sha256_of
+from deepflash.pages import inert_json, inert_text, page_parts
 from deepflash.pairs import VERDICTS, Alignment, Face, load_alignments
 from deepflash.pictures import jpeg_base64, read_header
 from deepflash.progress import Report, silent
@@ -144,9 +141,9 @@ def write_page(
         "damaged": [{"item": entry.item, "reason": entry.reason} for entry in damaged],
     }
     account = Account(set_aside=list(damaged))
-    before_pairs, after_pairs = _template().split("<!-- pairs -->")
+    before_pairs, after_pairs = page_parts(_TEMPLATE)
     with durable_file(page) as file:
-        file.write((before_pairs + _data(about, 'id="about"')).encode())
+        file.write((before_pairs + inert_json(about, 'id="about"')).encode())
         for outcome in run_all(functools.partial(_drawn, picture_width_px), shown, workers=workers, report=report):
             drawn = outcome.value or _Drawn(error=outcome.error or "")
             if drawn.error:
@@ -251,21 +248,4 @@ def _pair_as_html(alignment: Alignment, drawn: _Drawn) -> str:
         "missing": drawn.error,
         "shapes": drawn.shapes,
     }
-    pictures = " ".join(drawn.pictures)  # as text, which no browser decodes before it is asked to
-    return f'{_data(facts, "data-pair")}<script type="text/plain">{pictures}</script>\n'
-
-
-def _data(value: Any, attribute: str) -> str:
-    """Return JSON in an element that is never run; nothing in it can end the element."""
-    text = json.dumps(value, allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json" {attribute}>{text}</script>\n'
-
-
-def _template() -> str:
-    """Return the page without its pairs, allowed by its own policy to run its script and to fetch nothing at all."""
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    for element in ("style", "script"):
-        content = re.findall(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(content[0].encode()).digest()).decode()
-        page = page.replace(f"{{{{{element}}}}}", f"'sha256-{digest}'")
-    return page
+    return inert_json(facts, "data-pair") + inert_text(" ".join(drawn.pictures))
