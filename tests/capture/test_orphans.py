@@ -117,7 +117,8 @@ def test_raw_files_stand_beside_the_pair_with_their_checksums(open_studio: Studi
         for name in ("studio.dng", "flash.dng")
     }
     stamps = [json.loads((take / name).read_bytes()[4:].rstrip(b"\0")) for name in ("studio.dng", "flash.dng")]
-    assert [(stamp["shot"], stamp["flash"]) for stamp in stamps] == [(0, False), (1, True)]
+    first = stamps[0]["shot"]  # 0, unless a busy machine has spoilt a take before
+    assert [(stamp["shot"], stamp["flash"]) for stamp in stamps] == [(first, False), (first + 1, True)]
     assert on_card(folder) == []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 from PIL import Image
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 GOOD = "good"
@@ -87,7 +87,7 @@ class HandPhone:
                         self.reloads -= 1
                         continue
                     self._obey(line)
-            except (OSError, ConnectionClosed):
+            except (OSError, ConnectionClosed, InvalidHandshake, httpx.TransportError):  # hung up on, in the middle of anything
                 self._ended.wait(0.05)
 
     def _obey(self, line: ClientConnection) -> None:
