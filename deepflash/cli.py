@@ -707,20 +707,31 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
 
 
 @cli.command("evaluate")
-@click.argument("run", type=_FOLDER)
+@click.argument("runs", nargs=-1, required=True, type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
 )
+@click.option("-o", "--out", type=_FOLDER, help="Folder for the tables.  [default: RUN/evaluation-SPLIT if there is one run]")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
 @json_option
-def evaluate_command(run: Path, shards: Path, split: str, json: bool) -> None:
-    """Measure RUN on a split of SHARDS, beside the flash picture itself as baseline."""
+def evaluate_command(
+    runs: tuple[Path, ...], shards: Path, split: str, out: Path | None, device: str | None, json: bool
+) -> None:
+    """Measure RUNS on a split of SHARDS, side by side and beside baselines that need no network.
+
+    Writes tables with confidence intervals over subjects (Markdown, CSV, JSON, HTML) and pictures of the worst pairs.
+    """
     from deepflash.model.evaluate import evaluate
+    from deepflash.model.tables import text
     from deepflash.progress import shown
 
+    if len(runs) > 1 and out is None:
+        raise click.UsageError("several runs have no folder in common for their tables; give one with -o")
     with shown("evaluate") as report:
-        evaluation = evaluate(run, shards, split=split, report=report)
-    click.echo(dumps(asdict(evaluation)) if json else evaluation.table())
+        evaluation = evaluate(runs, shards, split=split, out=out, device=device, report=report)
+    click.echo(dumps(evaluation.as_dict()) if json else text(evaluation))
+    click.echo(f"Tables: {out or runs[0] / f'evaluation-{split}'}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
 @cli.command("enhance")
