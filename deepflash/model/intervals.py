@@ -27,6 +27,11 @@ class Interval:
     low: float | None
     high: float | None
 
+    def within(self, least: float, most: float) -> "Interval":
+        """Return the interval without what lies outside of `least` to `most`."""
+        low, high = self.low, self.high
+        return Interval(self.mean, None if low is None else max(low, least), None if high is None else min(high, most))
+
 
 def intervals_over_subjects(values: NDArray[np.float64]) -> list[Interval]:
     """Return the mean of every column and its confidence interval.

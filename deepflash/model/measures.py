@@ -8,8 +8,8 @@ Every measure compares two pictures: a result, and a truth. There are two truths
 - `studio`, the registered studio picture (reference: models.md 0.6).
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+import math
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -67,13 +67,15 @@ class Measures:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is shown: its label, unit and digits, and whether more is better."""
+    """How a measure is shown: its label, unit and digits, whether more is better, and the values that it can have."""
 
     name: str
     label: str
     unit: str
     digits: int
     more_is_better: bool
+    least: float
+    most: float
 
     def text(self, value: float) -> str:
         """Return the value as it is shown, without its unit."""
@@ -81,13 +83,13 @@ class Measure:
 
 
 MEASURES = (
-    Measure("psnr", "PSNR", "dB", 2, True),
-    Measure("ssim", "SSIM", "", 4, True),
-    Measure("ms_ssim", "MS-SSIM", "", 4, True),
-    Measure("delta_e", "ΔE2000", "", 2, False),
-    Measure("mean_colour", "mean colour", "", 4, False),
-    Measure("accuracy", "accuracy", "%", 2, True),
-    Measure("loss", "loss", "", 5, False),
+    Measure("psnr", "PSNR", "dB", 2, True, -math.inf, 100),
+    Measure("ssim", "SSIM", "", 4, True, -1, 1),
+    Measure("ms_ssim", "MS-SSIM", "", 4, True, 0, 1),
+    Measure("delta_e", "ΔE2000", "", 2, False, 0, math.inf),
+    Measure("mean_colour", "mean colour", "", 4, False, 0, 1),
+    Measure("accuracy", "accuracy", "%", 2, True, -math.inf, 100),
+    Measure("loss", "loss", "", 5, False, 0, math.inf),
 )
 """In the order of the fields of `Measures`."""
 
@@ -125,15 +127,20 @@ class Scored:
     pairs: tuple[PairMeasures, ...]
 
     def mean(self, truth: Truth) -> dict[str, Interval]:
-        """Return the mean over subjects of every measure, with its confidence interval."""
-        return _named(intervals_over_subjects(self._subject_means(truth)))
+        """Return the mean over subjects of every measure, with its confidence interval, cut where no value can be."""
+        intervals = intervals_over_subjects(self._subject_means(truth))
+        return {
+            measure.name: interval.within(measure.least, measure.most)
+            for measure, interval in zip(MEASURES, intervals, strict=True)
+        }
 
     def difference(self, other: "Scored", truth: Truth) -> dict[str, Interval]:
         """Return by how much every measure is greater than another system's, subject by subject.
 
         The interval tells more than two overlapping ones do: who is hard for one system is hard for the other.
         """
-        return _named(intervals_over_subjects(self._subject_means(truth) - other._subject_means(truth)))
+        intervals = intervals_over_subjects(self._subject_means(truth) - other._subject_means(truth))
+        return {measure.name: interval for measure, interval in zip(MEASURES, intervals, strict=True)}
 
     def _subject_means(self, truth: Truth) -> NDArray[np.float64]:
         """Return (subjects, measures)."""
@@ -259,10 +266,6 @@ def measure(result: Tensor, truth: Tensor) -> Measures:
 def measure_pair(portrait: Portrait, result: Tensor, reconstructed: Tensor, studio: Tensor) -> PairMeasures:
     """Measure a result against both truths."""
     return PairMeasures(portrait.key, portrait.subject, measure(result, reconstructed), measure(result, studio))
-
-
-def _named(intervals: Sequence[Interval]) -> dict[str, Interval]:
-    return dict(zip((field.name for field in fields(Measures)), intervals, strict=True))
 
 
 def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float | None]]:

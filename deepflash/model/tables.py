@@ -25,6 +25,8 @@ _LISTED_PAIRS = 8
 _LEAST_TILE_PX = 256
 _LABEL_PX = 40
 _PLOTTED = ("psnr", "ssim", "delta_e")
+_PLOT_WIDTH, _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_ROW = 460, 170, 400, 34, 26  # in the plot's own units
+_PLOT_LETTERS = 22  # of a name, to the left of the plot
 
 
 def write_tables(evaluation: Evaluation, folder: Path) -> None:
@@ -51,7 +53,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
 
 def text(evaluation: Evaluation) -> str:
     """Return the means, costs and worst pairs as plain text for a terminal."""
-    blocks = [f"{evaluation.title()}; ± is half a 95 % interval ({evaluation.interval_method()})"]
+    blocks = [f"{evaluation.title()}; ± is the longer half of a 95 % interval ({evaluation.interval_method()})"]
     for truth, words in TRUTHS.items():
         head = [f"against {words}", *(_label(measure, evaluation) for measure in MEASURES)]
         rows = [
@@ -80,7 +82,7 @@ def markdown(evaluation: Evaluation) -> str:
         lines += [*_markdown_table(_head(evaluation), _difference_rows(evaluation)), ""]
     lines += [f"## Cost of a picture of {evaluation.size} px", "", f"Filter included, on {evaluation.device}.", ""]
     costs = [[run.name, run.about, *_cost_cells(run.cost)] for run in evaluation.runs if run.cost]
-    lines += [*_markdown_table(["run", "what it is", *_COST_LABELS], costs), ""]
+    lines += [*_markdown_table(["run", "what it is", *_COST_LABELS], costs, words=2), ""]
     lines += [
         "## Every pair, worst first",
         "",
@@ -88,7 +90,7 @@ def markdown(evaluation: Evaluation) -> str:
         "",
     ]
     pairs = [[key, subject, *(f"{value:.2f}" for value in values)] for key, subject, values in _by_psnr(evaluation)]
-    lines += _markdown_table(["pair", "subject", *(system.name for system in evaluation.systems)], pairs)
+    lines += _markdown_table(["pair", "subject", *(system.name for system in evaluation.systems)], pairs, words=2)
     return "\n".join(lines) + "\n"
 
 
@@ -107,6 +109,7 @@ def page(evaluation: Evaluation) -> str:
         costs=_html_table(
             ["run", "what it is", *_COST_LABELS],
             [[run.name, run.about, *_cost_cells(run.cost)] for run in evaluation.runs if run.cost],
+            words=2,
         ),
         device=html.escape(evaluation.device),
         size=evaluation.size,
@@ -114,6 +117,7 @@ def page(evaluation: Evaluation) -> str:
         pairs=_html_table(
             ["pair", "subject", *(system.name for system in evaluation.systems)],
             [[key, subject, *(f"{value:.2f}" for value in values)] for key, subject, values in _by_psnr(evaluation)],
+            words=2,
             sortable=True,
         ),
     )
@@ -180,7 +184,7 @@ def _signed_cell(measure: Measure, interval: Interval) -> str:
 def _plus_minus(measure: Measure, interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return measure.text(interval.mean)
-    return f"{measure.text(interval.mean)} ±{measure.text((interval.high - interval.low) / 2)}"
+    return f"{measure.text(interval.mean)} ±{measure.text(max(interval.high - interval.mean, interval.mean - interval.low))}"
 
 
 def _by_psnr(evaluation: Evaluation) -> list[tuple[str, str, list[float]]]:
@@ -204,8 +208,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> list[str]:
+    """Return a table's lines; the first columns hold words, the others numbers, to the right."""
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
     return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in (head, rule, *rows)]
 
 
@@ -246,15 +251,15 @@ def _csv(lines: Iterable[Iterable[object]]) -> str:
     return stream.getvalue()
 
 
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, sortable: bool = False) -> str:
-    if sortable:
-        cells = "".join(f'<th scope="col"><button>{html.escape(cell)}</button></th>' for cell in head)
-    else:
-        cells = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{_html_cell(cell)}</td>" for cell in rest)}</tr>'
-        for name, *rest in rows
-    )
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1, sortable: bool = False) -> str:
+    """Return a table; the first columns hold words, the others numbers, to the right."""
+    kinds = ["words"] * words + ["number"] * (len(head) - words)
+    labels = [f"<button>{html.escape(label)}</button>" if sortable else html.escape(label) for label in head]
+    cells = "".join(f'<th scope="col" class="{kind}">{label}</th>' for kind, label in zip(kinds, labels, strict=True))
+    body = ""
+    for name, *rest in rows:
+        values = "".join(f'<td class="{kind}">{_html_cell(cell)}</td>' for kind, cell in zip(kinds[1:], rest, strict=True))
+        body += f'<tr><th scope="row" class="words">{html.escape(name)}</th>{values}</tr>'
     kind = ' class="sortable"' if sortable else ""
     return f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -266,37 +271,39 @@ def _html_cell(cell: str) -> str:
 
 
 def _plot(evaluation: Evaluation, measure: Measure) -> str:
-    """Draw the means as dots and their intervals as lines, a row for each system."""
+    """Draw the means as dots and their intervals as lines, a row for each system; an end that is not shown has no cap."""
     intervals = [system.mean("reconstructed")[measure.name] for system in evaluation.systems]
-    ends = [end for one in intervals for end in (one.mean, one.low, one.high) if end is not None]
-    low, high = _shown_range(measure, intervals, ends)
-    width, left, row = 460, 170, 26
+    low, high = _shown_range(measure, intervals)
 
     def x(value: float) -> float:
-        return left + (width - left - 60) * min(1.0, max(0.0, (value - low) / ((high - low) or 1)))
+        return _PLOT_LEFT + (_PLOT_RIGHT - _PLOT_LEFT) * (value - low) / (high - low)
 
     drawn = []
     for number, (system, one) in enumerate(zip(evaluation.systems, intervals, strict=True)):
-        y = 34 + row * number
-        name = system.name if len(system.name) <= 22 else f"{system.name[:21]}…"
-        drawn.append(f'<text x="{left - 12}" y="{y + 4}" class="name">{html.escape(name)}</text>')
+        y = _PLOT_TOP + _PLOT_ROW * number
+        name = system.name if len(system.name) <= _PLOT_LETTERS else f"{system.name[: _PLOT_LETTERS - 1]}…"
+        drawn.append(f'<text x="{_PLOT_LEFT - 12}" y="{y + 4}" class="name">{html.escape(name)}</text>')
         if one.low is not None and one.high is not None:
-            drawn.append(f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}" class="{system.kind}"/>')
+            ends = [x(max(low, one.low)), x(min(high, one.high))]
+            path = f"M{ends[0]:.1f} {y}H{ends[1]:.1f}"
+            path += "".join(f"M{x(end):.1f} {y - 5}v10" for end in (one.low, one.high) if low <= end <= high)
+            drawn.append(f'<path d="{path}" class="{system.kind}"/>')
         drawn.append(f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="5" class="{system.kind}"/>')
-        drawn.append(f'<text x="{width - 52}" y="{y + 4}">{measure.text(one.mean)}</text>')
-    height = 34 + row * len(intervals)
+        drawn.append(f'<text x="{_PLOT_RIGHT + 12}" y="{y + 4}">{measure.text(one.mean)}</text>')
+    height = _PLOT_TOP + _PLOT_ROW * len(intervals)
     label = html.escape(_label(measure, evaluation))
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}: means and intervals, as in the table">'
+        f'<svg viewBox="0 0 {_PLOT_WIDTH} {height}" role="img" aria-label="{label}: means and intervals, as in the table">'
         f'<text x="0" y="12" class="label">{label}</text>{"".join(drawn)}</svg>'
     )
 
 
-def _shown_range(measure: Measure, intervals: Sequence[Interval], ends: Sequence[float]) -> tuple[float, float]:
+def _shown_range(measure: Measure, intervals: Sequence[Interval]) -> tuple[float, float]:
     """Return the range of the axis: all the intervals, but not far beyond the means, where those of two subjects reach."""
     means = [one.mean for one in intervals]
-    spread = (max(means) - min(means)) or max(abs(means[0]) * 0.1, 10.0**-measure.digits)
-    return max(min(ends), min(means) - spread / 2), min(max(ends), max(means) + spread / 2)
+    spread = (max(means) - min(means)) or 10.0**-measure.digits
+    ends = [end for one in intervals for end in (one.mean, one.low, one.high) if end is not None]
+    return max(min(ends), min(means) - spread / 2), min(max(ends), max(means) + spread / 2) + 1e-9
 
 
 def _worst_figure(pair: WorstPair) -> str:
