@@ -80,22 +80,21 @@ def test_the_page_is_whole_and_safe_from_names() -> None:
     assert not re.search(r"\$[a-z]", shown), "a place in the template was not filled"
     assert not re.search(r'(src|href)="(?!data:)', shown), "the page must need nothing else"
 
-    class Tags(HTMLParser):
-        open: list[str] = []
+    opened: list[str] = []
 
+    class Tags(HTMLParser):
         def handle_starttag(self, tag: str, attrs: object) -> None:
             if tag not in {"meta", "img", "input"}:
-                self.open.append(tag)
+                opened.append(tag)
 
         def handle_startendtag(self, tag: str, attrs: object) -> None:
             """Of the drawings: they close themselves."""
 
         def handle_endtag(self, tag: str) -> None:
-            assert self.open.pop() == tag
+            assert opened.pop() == tag
 
-    tags = Tags()
-    tags.feed(shown)
-    assert tags.open == []
+    Tags().feed(shown)
+    assert opened == []
 
 
 def test_csv_gives_the_same_means_and_every_pair(tmp_path: Path) -> None:
