@@ -16,14 +16,16 @@ from deepflash.errors import ModelError
 from deepflash.model.cost import Cost, count_parameters, median_milliseconds, multiply_accumulates
 from deepflash.model.data import Portrait, portraits, to_picture, unaugmented
 from deepflash.model.encodings import encoding_named
-from deepflash.model.measures import Evaluation, PairMeasures, Scored, WorstPair, measure_pair
+from deepflash.model.measures import Evaluation, PairMeasures, Scored, WorstPair, measure
+from deepflash.model.perceptual import Lpips, load_lpips
 from deepflash.model.runs import TrainedRun, dataset_identity, load_run, read_identity, usable_device
-from deepflash.model.systems import FLASH, System, fitted_baselines, run_system
+from deepflash.model.systems import FITTED_NAMES, FLASH, System, fitted_baselines, run_system
 from deepflash.model.tables import write_tables
 from deepflash.progress import Report, silent
 from deepflash.shards import ShardSet, open_shards
 
 _WORST_SHOWN = 4
+_TRUTH_LABELS = ("reconstructed truth", "studio picture")  # beside the worst results
 _PAPERS_ENCODING = "C"  # whose equation 8 is the common truth
 
 
@@ -34,6 +36,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     device: str | None = None,
+    lpips: tuple[Path, Path] | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Measure runs and baselines on the un-augmented pairs of a split, and write tables and the worst pictures.
@@ -50,13 +53,15 @@ def evaluate(
         Folder for the tables, see `tables.write_tables`; that of the run, `evaluation-SPLIT`, if there is one run alone.
     device
         As torch names it; the GPU if there is one, else the CPU.
+    lpips
+        Files with the layers of LPIPS and with VGG-16, see `load_lpips`; without them it is not measured.
     report
         Called after every pair, those that the baselines are fitted to included.
 
     Raises
     ------
     ModelError
-        if a run cannot be used, their sizes differ, or the split is empty.
+        if a run or the weights of LPIPS cannot be used, the runs' sizes differ, or the split is empty.
     ShardError
         if the data set cannot be read.
     ValueError
@@ -67,6 +72,7 @@ def evaluate(
     place = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     trained = {name: load_run(run, place) for name, run in zip(_names(runs), runs, strict=True)}
     size = _common_size(trained)
+    distance = load_lpips(*lpips, device=place) if lpips else None
     dataset = open_shards(shards)
     total = len(unaugmented(dataset, split))
     if not total:
@@ -77,7 +83,7 @@ def evaluate(
     count = _Counter(fitted_to + total, report)
     baselines = [FLASH, *fitted_baselines(count.passing(portraits(dataset, "train", size), "fitting the baselines"))]
     systems = [*baselines, *(run_system(name, run) for name, run in trained.items())]
-    comparison = _Comparison(systems, place)
+    comparison = _Comparison(systems, place, distance)
     for pair in count.passing(portraits(dataset, split, size), split):
         comparison.add(pair)
     notes = [*_leaks(dict(zip(trained, runs, strict=True)), dataset, split), *_baseline_notes(shards, split, fitted_to)]
@@ -96,13 +102,14 @@ def evaluate(
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """Return the folders' names, or where those are the same their paths."""
+    """Return the folders' names, or their paths where those are the same or another column's."""
     resolved = [run.resolve() for run in runs]
     for run in runs:
         if resolved.count(run.resolve()) > 1:
             raise ModelError(f"{run} is given twice; give every run once")
     names = [run.name for run in resolved]
-    return [name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
+    taken = [*names, FLASH.name, *FITTED_NAMES, *_TRUTH_LABELS]
+    return [name if taken.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
 
 
 def _common_size(trained: dict[str, TrainedRun]) -> int:
@@ -134,6 +141,7 @@ class _Comparison:
 
     systems: Sequence[System]
     device: torch.device
+    lpips: Lpips | None
     measured: dict[str, list[PairMeasures]] = field(default_factory=dict)
     worst: list[WorstPair] = field(default_factory=list)
 
@@ -144,10 +152,12 @@ class _Comparison:
         results = {system.name: system.portrait(flash) for system in self.systems}
         values: dict[str, float] = {}
         for name, result in results.items():
-            measured = measure_pair(pair, result, reconstructed, studio)
+            against = (measure(result, truth, self.lpips) for truth in (reconstructed, studio))
+            measured = PairMeasures(pair.key, pair.subject, *against)
             self.measured.setdefault(name, []).append(measured)
             values[name] = measured.reconstructed.psnr
-        self._note_if_bad(pair.key, values, {**results, "reconstructed truth": reconstructed, "studio picture": studio})
+        truths = dict(zip(_TRUTH_LABELS, (reconstructed, studio), strict=True))
+        self._note_if_bad(pair.key, values, {**results, **truths})
 
     def _note_if_bad(self, key: str, values: dict[str, float], pictures: dict[str, Tensor]) -> None:
         runs = [system.name for system in self.systems if system.kind == "run"]

@@ -9,7 +9,7 @@ Every measure compares two pictures: a result, and a truth. There are two truths
 """
 
 import math
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepflash.model.cost import Cost
-from deepflash.model.data import Portrait
 from deepflash.model.intervals import LEVEL, Interval, intervals_over_subjects, method_for
 from deepflash.model.losses import mean_removed_loss
 from deepflash.model.metrics import accuracy, delta_e2000, mean_colour_error, ms_ssim, psnr, ssim
+from deepflash.model.perceptual import Lpips
 from deepflash.pictures import Picture
 
 EVALUATION_FORMAT = 2
@@ -54,6 +54,8 @@ class Measures:
         Equation 7, in per cent.
     loss
         Equation 5 with the paper's weights, whatever the recipe's: so that rows can be compared.
+    lpips
+        Perceptual distance; None without its weights.
     """
 
     psnr: float
@@ -63,6 +65,7 @@ class Measures:
     mean_colour: float
     accuracy: float
     loss: float
+    lpips: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ MEASURES = (
     Measure("mean_colour", "mean colour", "", 4, False, 0, 1),
     Measure("accuracy", "accuracy", "%", 2, True, -math.inf, 100),
     Measure("loss", "loss", "", 5, False, 0, math.inf),
+    Measure("lpips", "LPIPS", "", 4, False, 0, math.inf),
 )
 """In the order of the fields of `Measures`."""
 
@@ -126,12 +130,18 @@ class Scored:
     cost: Cost | None
     pairs: tuple[PairMeasures, ...]
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What was measured: all of `MEASURES`, or all but LPIPS."""
+        measured = self.pairs[0].studio
+        return tuple(measure for measure in MEASURES if getattr(measured, measure.name) is not None)
+
     def mean(self, truth: Truth) -> dict[str, Interval]:
         """Return the mean over subjects of every measure, with its confidence interval, cut where no value can be."""
         intervals = intervals_over_subjects(self._subject_means(truth))
         return {
             measure.name: interval.within(measure.least, measure.most)
-            for measure, interval in zip(MEASURES, intervals, strict=True)
+            for measure, interval in zip(self.measures, intervals, strict=True)
         }
 
     def difference(self, other: "Scored", truth: Truth) -> dict[str, Interval]:
@@ -140,13 +150,14 @@ class Scored:
         The interval tells more than two overlapping ones do: who is hard for one system is hard for the other.
         """
         intervals = intervals_over_subjects(self._subject_means(truth) - other._subject_means(truth))
-        return {measure.name: interval for measure, interval in zip(MEASURES, intervals, strict=True)}
+        return {measure.name: interval for measure, interval in zip(self.measures, intervals, strict=True)}
 
     def _subject_means(self, truth: Truth) -> NDArray[np.float64]:
         """Return (subjects, measures)."""
-        of_subject: dict[str, list[tuple[float, ...]]] = {}
+        of_subject: dict[str, list[list[float]]] = {}
         for pair in self.pairs:
-            of_subject.setdefault(pair.subject, []).append(astuple(pair.against(truth)))
+            values = [getattr(pair.against(truth), measure.name) for measure in self.measures]
+            of_subject.setdefault(pair.subject, []).append(values)
         return np.array([np.mean(of_subject[subject], axis=0) for subject in sorted(of_subject)])
 
 
@@ -198,6 +209,11 @@ class Evaluation:
         return tuple(system for system in self.systems if system.kind == "run")
 
     @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What was measured."""
+        return self.flash.measures
+
+    @property
     def subjects(self) -> int:
         """How many people there are in the pairs."""
         return len({pair.subject for pair in self.flash.pairs})
@@ -245,8 +261,8 @@ def scales_for(size: int) -> int:
     return next(scales for scales in range(_MOST_SCALES, 0, -1) if size >> (scales - 1) >= _LEAST_SIDE_PX)
 
 
-def measure(result: Tensor, truth: Tensor) -> Measures:
-    """Measure how near a result is to a truth, both (1, 3, H, W).
+def measure(result: Tensor, truth: Tensor, lpips: Lpips | None = None) -> Measures:
+    """Measure how near a result is to a truth, both (1, 3, H, W); with LPIPS if it is given.
 
     Loss and accuracy see the values as they are, for in encoding C their difference is that of y_d and t_d in equations 4 to 7;
     the others see pictures, clipped to [0, 1].
@@ -260,12 +276,8 @@ def measure(result: Tensor, truth: Tensor) -> Measures:
         mean_colour=float(mean_colour_error(shown, wanted)),
         accuracy=float(accuracy(result, truth)),
         loss=float(mean_removed_loss(result, truth)),
+        lpips=float(lpips(shown, wanted)) if lpips else None,
     )
-
-
-def measure_pair(portrait: Portrait, result: Tensor, reconstructed: Tensor, studio: Tensor) -> PairMeasures:
-    """Measure a result against both truths."""
-    return PairMeasures(portrait.key, portrait.subject, measure(result, reconstructed), measure(result, studio))
 
 
 def _plain(intervals: dict[str, Interval]) -> dict[str, dict[str, float | None]]:

@@ -17,6 +17,9 @@ from deepflash.model.data import Portrait, to_picture
 from deepflash.model.encodings import encoding_named
 from deepflash.model.runs import TrainedRun, answer
 
+FITTED_NAMES = ("colour matrix", "histogram matching")
+"""Of the baselines that look at training pairs."""
+
 _LEVELS = 256
 
 
@@ -102,7 +105,7 @@ def colour_matrix(matrix: NDArray[np.float64]) -> System:
         linear, offset = weights[:, :3].to(flash.device), weights[:, 3].to(flash.device)
         return torch.einsum("ij,njhw->nihw", linear, flash) + offset[:, None, None]
 
-    return System("colour matrix", "baseline", "best 3 x 4 matrix of the training pairs", portrait)
+    return System(FITTED_NAMES[0], "baseline", "best 3 x 4 matrix of the training pairs", portrait)
 
 
 def histogram_matching(histogram: NDArray[np.float64]) -> System:
@@ -124,7 +127,7 @@ def histogram_matching(histogram: NDArray[np.float64]) -> System:
         matched = np.stack([_matched(levels, wanted) for levels, wanted in channels])
         return torch.from_numpy(matched)[None].to(flash.device, torch.float32) / (_LEVELS - 1)
 
-    return System("histogram matching", "baseline", "to the mean histogram of the training studio pictures", portrait)
+    return System(FITTED_NAMES[1], "baseline", "to the mean histogram of the training studio pictures", portrait)
 
 
 def _matched(levels: NDArray[np.uint8], wanted: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deepflash.files import write_durably, write_json
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import Interval
-from deepflash.model.measures import MEASURES, TRUTHS, Evaluation, Measure, Truth, WorstPair, scales_for
+from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair, scales_for
 from deepflash.pictures import Picture, encode
 
 _TEMPLATE = files("deepflash.model") / "evaluation.html"
@@ -55,9 +55,9 @@ def text(evaluation: Evaluation) -> str:
     """Return the means, costs and worst pairs as plain text for a terminal."""
     blocks = [f"{evaluation.title()}; ± is the longer half of a 95 % interval ({evaluation.interval_method()})"]
     for truth, words in TRUTHS.items():
-        head = [f"against {words}", *(_label(measure, evaluation) for measure in MEASURES)]
+        head = [f"against {words}", *(_label(measure, evaluation) for measure in evaluation.measures)]
         rows = [
-            [system.name, *(_plus_minus(measure, system.mean(truth)[measure.name]) for measure in MEASURES)]
+            [system.name, *(_plus_minus(measure, system.mean(truth)[measure.name]) for measure in evaluation.measures)]
             for system in evaluation.systems
         ]
         blocks.append(_aligned([head[:1], ["", *head[1:]], *rows]))
@@ -101,7 +101,7 @@ def page(evaluation: Evaluation) -> str:
         title=html.escape(evaluation.title()),
         method=html.escape(evaluation.interval_method()),
         notes="".join(f'<p class="note" role="note">{html.escape(note)}.</p>' for note in evaluation.notes),
-        plots="".join(_plot(evaluation, measure) for measure in MEASURES if measure.name in _PLOTTED),
+        plots="".join(_plot(evaluation, measure) for measure in evaluation.measures if measure.name in _PLOTTED),
         reconstructed=_html_table(_head(evaluation), _mean_rows(evaluation, "reconstructed")),
         studio=_html_table(_head(evaluation), _mean_rows(evaluation, "studio")),
         first=html.escape(first.name),
@@ -139,7 +139,7 @@ def _label(measure: Measure, evaluation: Evaluation) -> str:
 
 
 def _head(evaluation: Evaluation) -> list[str]:
-    return ["system", *(_label(measure, evaluation) for measure in MEASURES)]
+    return ["system", *(_label(measure, evaluation) for measure in evaluation.measures)]
 
 
 def _mean_rows(evaluation: Evaluation, truth: Truth) -> list[list[str]]:
@@ -148,7 +148,7 @@ def _mean_rows(evaluation: Evaluation, truth: Truth) -> list[list[str]]:
     rows = []
     for system, mean in zip(evaluation.systems, means, strict=True):
         cells = []
-        for measure in MEASURES:
+        for measure in evaluation.measures:
             best = (max if measure.more_is_better else min)(other[measure.name].mean for other in means)
             cells.append(_cell(measure, mean[measure.name], is_best=mean[measure.name].mean == best))
         rows.append([system.name, *cells])
@@ -161,7 +161,7 @@ def _difference_rows(evaluation: Evaluation) -> list[list[str]]:
     for system in evaluation.systems:
         if system is not first:
             differences = system.difference(first, "reconstructed")
-            rows.append([system.name, *(_signed_cell(measure, differences[measure.name]) for measure in MEASURES)])
+            rows.append([system.name, *(_signed_cell(measure, differences[measure.name]) for measure in evaluation.measures)])
     return rows
 
 
@@ -219,7 +219,7 @@ def _means_csv(evaluation: Evaluation) -> str:
     for system in evaluation.systems:
         for truth in TRUTHS:
             means = system.mean(truth)
-            for measure in MEASURES:
+            for measure in evaluation.measures:
                 interval = means[measure.name]
                 values = (interval.mean, interval.low, interval.high)
                 lines.append([system.name, system.kind, truth, measure.name, measure.unit, *values])
@@ -235,12 +235,12 @@ def _means_csv(evaluation: Evaluation) -> str:
 
 
 def _pairs_csv(evaluation: Evaluation) -> str:
-    lines: list[list[object]] = [["system", "kind", "key", "subject", "truth", *(measure.name for measure in MEASURES)]]
+    names = [measure.name for measure in evaluation.measures]
+    lines: list[list[object]] = [["system", "kind", "key", "subject", "truth", *names]]
     for system in evaluation.systems:
         for pair in system.pairs:
             for truth in TRUTHS:
-                measured = pair.against(truth)
-                values = [getattr(measured, measure.name) for measure in MEASURES]
+                values = [getattr(pair.against(truth), name) for name in names]
                 lines.append([system.name, system.kind, pair.key, pair.subject, truth, *values])
     return _csv(lines)
 

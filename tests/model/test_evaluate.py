@@ -14,6 +14,7 @@ from deepflash.errors import ModelError
 from deepflash.model.evaluate import evaluate
 from deepflash.model.recipe import load_recipe
 from deepflash.pictures import Picture
+from tests.model.test_perceptual import write_weights
 from tests.model.tiny_dataset import flash_and_studio, write_shards
 
 
@@ -94,6 +95,22 @@ def test_runs_with_the_same_name_are_told_apart_by_their_paths(run: Path, shards
     evaluation = evaluate([run, other], shards, out=tmp_path / "out", device="cpu")
     assert [system.name for system in evaluation.runs] == [str(run), str(other)]
     assert evaluation.runs[0].pairs == evaluation.runs[1].pairs
+
+
+def test_a_run_called_like_a_baseline_is_not_taken_for_it(run: Path, shards: Path, tmp_path: Path) -> None:
+    namesake = Path(shutil.copytree(run, tmp_path / "colour matrix"))
+    evaluation = evaluate([namesake], shards, device="cpu")
+    assert [system.name for system in evaluation.systems][1:] == ["colour matrix", "histogram matching", str(namesake)]
+    assert evaluation.runs[0].pairs != evaluation.systems[1].pairs
+
+
+def test_lpips_is_measured_where_its_weights_are(run: Path, shards: Path, tmp_path: Path) -> None:
+    without = evaluate([run], shards, device="cpu")
+    evaluation = evaluate([run], shards, device="cpu", lpips=write_weights(tmp_path))
+    assert "lpips" not in without.flash.mean("studio")
+    assert evaluation.flash.mean("studio")["lpips"].mean > 0
+    assert evaluation.flash.mean("studio")["psnr"] == without.flash.mean("studio")["psnr"]
+    assert "| LPIPS ↓ |" in (run / "evaluation-test" / "evaluation.md").read_text()
 
 
 def test_tables_pictures_and_values_are_written_and_agree(run: Path, shards: Path) -> None:
