@@ -53,7 +53,9 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
 
 def text(evaluation: Evaluation) -> str:
     """Return the means, costs and worst pairs as plain text for a terminal."""
-    blocks = [f"{evaluation.title()}; ± is the longer half of a 95 % interval ({evaluation.interval_method()})"]
+    method = evaluation.interval_method()
+    with_intervals = evaluation.subjects > 1
+    blocks = [f"{evaluation.title()}; {f'± is the longer half of a 95 % interval, {method}' if with_intervals else method}"]
     for truth, words in TRUTHS.items():
         head = [f"against {words}", *(_label(measure, evaluation) for measure in evaluation.measures)]
         rows = [
