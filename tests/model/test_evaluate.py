@@ -127,6 +127,13 @@ def test_tables_pictures_and_values_are_written_and_agree(run: Path, shards: Pat
     assert pictures == [f"{number:02d}-{pair.key}.png" for number, pair in enumerate(worst_first[:4], start=1)]
 
 
+def test_of_many_pairs_the_worst_four_are_shown(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate([run], write_shards(tmp_path / "shards", {"test": range(10, 17)}), device="cpu")
+    worst_first = sorted(evaluation.runs[0].pairs, key=lambda pair: pair.reconstructed.psnr)
+    assert [pair.key for pair in evaluation.worst] == [pair.key for pair in worst_first[:4]]
+    assert list(evaluation.worst[0].pictures) == ["flash picture", "run", "reconstructed truth", "studio picture"]
+
+
 def test_the_same_evaluation_twice_is_the_same_but_for_the_time_taken(run: Path, shards: Path) -> None:
     assert evaluate([run], shards, device="cpu") == evaluate([run], shards, device="cpu")
 
