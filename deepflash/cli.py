@@ -1142,20 +1142,43 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
 
 
 @cli.command("evaluate")
-@click.argument("run", type=_FOLDER)
+@click.argument("runs", nargs=-1, required=True, type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
 )
+@click.option("-o", "--out", type=_FOLDER, help="Folder for the tables.  [default: RUN/evaluation-SPLIT if there is one run]")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
+@click.option("--lpips", type=_FILE, help="Measure LPIPS too: its layers over VGG-16, vgg.pth of version 0.1. Wants --vgg.")
+@click.option("--vgg", type=_FILE, help="For --lpips: the weights of torchvision's VGG-16.")
 @json_option
-def evaluate_command(run: Path, shards: Path, split: str, json: bool) -> None:
-    """Measure RUN on a split of SHARDS, beside the flash picture itself as baseline."""
+def evaluate_command(
+    runs: tuple[Path, ...],
+    shards: Path,
+    split: str,
+    out: Path | None,
+    device: str | None,
+    lpips: Path | None,
+    vgg: Path | None,
+    json: bool,
+) -> None:
+    """Measure RUNS on a split of SHARDS, side by side and beside baselines that need no network.
+
+    Writes tables with confidence intervals over subjects (Markdown, CSV, JSON, HTML) and pictures of the worst pairs.
+    """
     from deepflash.model.evaluate import evaluate
+    from deepflash.model.tables import text
     from deepflash.progress import shown
 
+    if len(runs) > 1 and out is None:
+        raise click.UsageError("several runs have no folder in common for their tables; give one with -o")
+    if (lpips is None) != (vgg is None):
+        raise click.UsageError("LPIPS needs two files; give both --lpips and --vgg, or neither")
+    weights = (lpips, vgg) if lpips and vgg else None
     with shown("evaluate") as report:
-        evaluation = evaluate(run, shards, split=split, report=report)
-    click.echo(dumps(asdict(evaluation)) if json else evaluation.table())
+        evaluation = evaluate(runs, shards, split=split, out=out, device=device, lpips=weights, report=report)
+    click.echo(dumps(evaluation.as_dict()) if json else text(evaluation))
+    click.echo(f"Tables: {out or runs[0] / f'evaluation-{split}'}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
 @cli.command("enhance")

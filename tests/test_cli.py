@@ -44,7 +44,7 @@ def test_the_model_room_needs_no_hardware_registration_or_face_library() -> None
     """Training machines have neither SimpleITK nor gphoto2, pyserial, dlib and scikit-image."""
     code = """
 import sys
-for name in ("SimpleITK", "gphoto2", "serial", "dlib", "face_recognition", "skimage", "matplotlib"):
+for name in ("SimpleITK", "gphoto2", "serial", "dlib", "face_recognition", "skimage", "scipy", "matplotlib", "tensorboard"):
     sys.modules[name] = None
 import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhance, deepflash.cli
 """
@@ -90,6 +90,13 @@ def test_a_missing_or_empty_input_is_one_sentence_and_exit_code_1(
     assert sentence in result.stderr
     assert result.stderr.strip().startswith("Error: ")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_several_runs_to_evaluate_want_a_folder_for_their_tables(tmp_path: Path) -> None:
+    result = deepflash("evaluate", "one", "two", "shards", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "give one with -o" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_config_file_gives_defaults_that_flags_override(tmp_path: Path) -> None:

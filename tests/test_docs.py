@@ -50,5 +50,5 @@ def test_the_tour_in_the_readme_runs_as_written(tmp_path: Path) -> None:
     lines = [line[4:] for line in tour.splitlines() if line.startswith("    ") and "activate" not in line]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], cwd=tmp_path, env=environment, check=True)
-    assert (tmp_path / "run" / "evaluation-test.json").exists()
+    assert (tmp_path / "run" / "evaluation-test" / "evaluation.html").exists()
     assert (tmp_path / "portraits" / "flash.jpg").exists()

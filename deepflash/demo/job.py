@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from deepflash.files import write_durably
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
 from deepflash.model.enhance import load_enhancer
-from deepflash.model.evaluate import Evaluation, evaluate
+from deepflash.model.evaluate import evaluate
+from deepflash.model.measures import Evaluation
+from deepflash.model.tables import text
 from deepflash.model.train import train
 from deepflash.pairs import Pair, find_pairs
 from deepflash.pictures import encode, read_rgb
@@ -46,14 +48,14 @@ class DemoResult:
 
     def sentence(self) -> str:
         places = f"Report: {self.report}\nContact sheet: {self.contact_sheet}\nPortraits: {self.portraits}"
-        return f"{self.evaluation.table()}\n\n{places}"
+        return f"{text(self.evaluation)}\n\n{places}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "report": str(self.report),
             "contact_sheet": str(self.contact_sheet),
             "portraits": str(self.portraits),
-            "evaluation": asdict(self.evaluation),
+            "evaluation": self.evaluation.as_dict(),
         }
 
 
@@ -89,9 +91,9 @@ def run_demo(folder: Path, *, sitters: Path | None, subjects: int, poses: int, s
     with shown("train") as report:
         train(shards, run, RECIPE, report=report)
     with shown("evaluate") as report:
-        evaluation = evaluate(run, shards, split="test", report=report)
+        evaluation = evaluate([run], shards, split="test", report=report)
     portraits = folder / "portraits"
-    unseen = {score.subject for score in evaluation.pairs}
+    unseen = {pair.subject for pair in evaluation.flash.pairs}
     with shown("enhance") as report:
         _enhance([pair for pair in find_pairs(raw)[0] if pair.subject in unseen], portraits, run, report)
     with shown("report") as report:

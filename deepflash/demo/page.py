@@ -1,11 +1,11 @@
 """The demo's page: one HTML file that holds its pictures, styles and the little script it needs."""
 
 import html
+from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
-from deepflash.demo.story import ShownPair, ShownPortrait, ShownRegistration, Story
-from deepflash.model.evaluate import Scores
+from deepflash.demo.story import Quality, ShownPair, ShownPortrait, ShownRegistration, Story
 from deepflash.pictures import Picture, jpeg_base64
 
 _TEMPLATE = files("deepflash.demo") / "report.html"
@@ -17,7 +17,7 @@ def render_page(story: Story, curve_svg: str) -> str:
         summary=html.escape(story.summary),
         facts="".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in story.facts),
         portraits="".join(_portrait(portrait) for portrait in story.portraits),
-        table=_table(story.mean),
+        table=_table(story.means),
         pairs="".join(_pair(shown) for shown in story.pairs),
         registrations="".join(_registration(entry) for entry in story.registrations),
         variants=_image(story.variants, "Twenty variants of one pair's flash photograph"),
@@ -48,17 +48,13 @@ PSNR {before.psnr_db:.1f} → <b>{after.psnr_db:.1f} dB</b></figcaption>
 </figure>"""
 
 
-def _table(mean: Scores) -> str:
-    rows = (
-        ("the reconstructed ground truth", mean.flash_ssim, mean.ssim, mean.flash_psnr, mean.psnr),
-        ("the studio photograph", mean.flash_ssim_studio, mean.ssim_studio, mean.flash_psnr_studio, mean.psnr_studio),
-    )
+def _table(means: Sequence[tuple[str, Quality, Quality]]) -> str:
     names = ("mean, compared with", "SSIM, flash", "SSIM, portrait", "PSNR, flash", "PSNR, portrait")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(
-        f"<tr><td>{name}</td><td>{flash_ssim:.3f}</td><td><b>{ssim:.3f}</b></td>"
-        f"<td>{flash_psnr:.2f} dB</td><td><b>{psnr:.2f} dB</b></td></tr>"
-        for name, flash_ssim, ssim, flash_psnr, psnr in rows
+        f"<tr><td>{truth}</td><td>{flash.ssim:.3f}</td><td><b>{result.ssim:.3f}</b></td>"
+        f"<td>{flash.psnr_db:.2f} dB</td><td><b>{result.psnr_db:.2f} dB</b></td></tr>"
+        for truth, flash, result in means
     )
     return f"<table><tr>{head}</tr>{body}</table>"
 

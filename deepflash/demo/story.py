@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from deepflash.align.views import before_after
 from deepflash.hardware.emulator.scene import true_moving_from_fixed
 from deepflash.hardware.emulator.studio import emulator_folder
-from deepflash.model.evaluate import Evaluation, Scores
 from deepflash.model.journal import read_metrics
+from deepflash.model.measures import TRUTHS, Evaluation, Scored, Truth
 from deepflash.pairs import Alignment, Pair, alignment_path, find_pairs, load_alignment
 from deepflash.pictures import Picture, read_rgb
 from deepflash.shards import ShardSet, open_shards
@@ -26,7 +26,7 @@ _VARIANT_COLUMNS = 10
 
 @dataclass(frozen=True)
 class Quality:
-    """How near a picture is to the reconstructed ground truth."""
+    """How near a picture is to a truth."""
 
     ssim: float
     psnr_db: float
@@ -67,7 +67,7 @@ class ShownPortrait:
 
 @dataclass(frozen=True)
 class Story:
-    """All that the page and the contact sheet show."""
+    """All that the page and the contact sheet show; `means` has the flash's and the result's quality against each truth."""
 
     summary: str
     facts: Sequence[tuple[str, str]]
@@ -77,7 +77,7 @@ class Story:
     losses: Sequence[tuple[int, float]]
     validation: Sequence[tuple[int, float]]
     portraits: Sequence[ShownPortrait]
-    mean: Scores
+    means: Sequence[tuple[str, Quality, Quality]]
 
 
 def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, evaluation: Evaluation) -> Story:
@@ -94,18 +94,18 @@ def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, e
     dataset = open_shards(shards)
     registrations = [_registration(pair, aligned, emulator_folder(raw)) for pair in pairs]
     losses, validation = _curves(run)
-    mean = evaluation.mean
+    flash, result = (_mean_quality(system, "reconstructed") for system in (evaluation.flash, evaluation.runs[0]))
     facts = (
         ("subjects", str(len({pair.subject for pair in pairs}))),
         ("pairs", str(len(pairs))),
         ("median spacing of exposures", f"{1000 * median(_spacing_s(pair) for pair in pairs):.1f} ms"),
         ("median registration error", f"{median(entry.error_after_px for entry in registrations):.2f} px"),
-        ("training steps", str(evaluation.step)),
-        ("SSIM, flash → portrait", f"{mean.flash_ssim:.3f} → {mean.ssim:.3f}"),
-        ("PSNR, flash → portrait", f"{mean.flash_psnr:.1f} → {mean.psnr:.1f} dB"),
+        ("training steps", str(losses[-1][0])),
+        ("SSIM, flash → portrait", f"{flash.ssim:.3f} → {result.ssim:.3f}"),
+        ("PSNR, flash → portrait", f"{flash.psnr_db:.1f} → {result.psnr_db:.1f} dB"),
     )
     return Story(
-        summary=_summary(len(pairs), len({score.subject for score in evaluation.pairs})),
+        summary=_summary(len(pairs), evaluation.subjects),
         facts=facts,
         pairs=[_shown_pair(pair) for pair in _one_of_each_subject(pairs)],
         registrations=[
@@ -116,8 +116,16 @@ def gather(raw: Path, aligned: Path, shards: Path, run: Path, portraits: Path, e
         losses=losses,
         validation=validation,
         portraits=_portraits(pairs, aligned, portraits, dataset, evaluation),
-        mean=mean,
+        means=[
+            (words, _mean_quality(evaluation.flash, truth), _mean_quality(evaluation.runs[0], truth))
+            for truth, words in TRUTHS.items()
+        ],
     )
+
+
+def _mean_quality(system: Scored, truth: Truth) -> Quality:
+    mean = system.mean(truth)
+    return Quality(mean["ssim"].mean, mean["psnr"].mean)
 
 
 def _summary(pairs: int, unseen: int) -> str:
@@ -201,8 +209,8 @@ def _portraits(
     pair_id_of = {entry.key: entry.info["pair_id"] for entry in dataset.entries(evaluation.split)}
     by_id = {pair.id: pair for pair in pairs}
     shown = []
-    for score in evaluation.pairs:
-        pair = by_id[pair_id_of[score.key]]
+    for flash, result in zip(evaluation.flash.pairs, evaluation.runs[0].pairs, strict=True):
+        pair = by_id[pair_id_of[flash.key]]
         alignment = load_alignment(alignment_path(aligned, pair.id))
         shown.append(
             ShownPortrait(
@@ -210,8 +218,8 @@ def _portraits(
                 _shown(read_rgb(pair.flash)),
                 _shown(read_rgb(portraits / f"{pair.id}.jpg")),
                 _shown(_registered_studio(alignment)),
-                Quality(score.scores.flash_ssim, score.scores.flash_psnr),
-                Quality(score.scores.ssim, score.scores.psnr),
+                Quality(flash.reconstructed.ssim, flash.reconstructed.psnr),
+                Quality(result.reconstructed.ssim, result.reconstructed.psnr),
             )
         )
     return shown

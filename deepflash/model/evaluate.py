@@ -1,178 +1,238 @@
-"""Evaluation: how near a run's portraits come to the studio's, beside the flash picture as it was.
+"""Evaluation: how near portraits come to the studio's, for runs side by side and for baselines that need no network.
 
-Only un-augmented samples count. The paper compares with the "reconstructed ground truth" (equation 8), because details
-that move between the two photographs cannot be predicted; the true studio picture stands beside it (models.md 0.6).
+Only un-augmented pairs count, and everything is measured at the size that the runs were trained at. Means and confidence
+intervals are over subjects (see `intervals`); what is measured against what stands in `measures`.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from deepflash.errors import ModelError
-from deepflash.files import write_json
-from deepflash.model.data import Portrait, portraits, unaugmented
+from deepflash.model.cost import Cost, count_parameters, median_milliseconds, multiply_accumulates
+from deepflash.model.data import Portrait, portraits, to_picture, unaugmented
 from deepflash.model.encodings import encoding_named
-from deepflash.model.losses import mean_removed_loss
-from deepflash.model.metrics import accuracy, psnr, ssim
-from deepflash.model.recipe import Recipe
-from deepflash.model.runs import answer, load_run
+from deepflash.model.measures import Evaluation, PairMeasures, Scored, WorstPair, measure
+from deepflash.model.perceptual import Lpips, load_lpips
+from deepflash.model.runs import TrainedRun, dataset_identity, load_run, read_identity, usable_device
+from deepflash.model.systems import FITTED_NAMES, FLASH, System, fitted_baselines, run_system
+from deepflash.model.tables import write_tables
 from deepflash.progress import Report, silent
-from deepflash.shards import open_shards
+from deepflash.shards import ShardSet, open_shards
 
-EVALUATION_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What is measured of a pair, or the mean over pairs.
-
-    Attributes
-    ----------
-    loss
-        Equation 3 with the recipe's mean_weight.
-    accuracy
-        Equation 7, in per cent.
-    ssim, psnr
-        Result against the reconstructed ground truth; PSNR in dB.
-    ssim_studio, psnr_studio
-        Result against the studio picture itself.
-    flash_loss, flash_accuracy, flash_ssim, flash_psnr, flash_ssim_studio, flash_psnr_studio
-        The same for the flash picture, had nothing been done to it.
-    """
-
-    loss: float
-    accuracy: float
-    ssim: float
-    psnr: float
-    ssim_studio: float
-    psnr_studio: float
-    flash_loss: float
-    flash_accuracy: float
-    flash_ssim: float
-    flash_psnr: float
-    flash_ssim_studio: float
-    flash_psnr_studio: float
+_WORST_SHOWN = 4
+_TRUTH_LABELS = ("reconstructed truth", "studio picture")  # beside the worst results
+_PAPERS_ENCODING = "C"  # whose equation 8 is the common truth
 
 
-@dataclass(frozen=True)
-class PairScores:
-    """One pair's scores."""
-
-    key: str
-    subject: str
-    scores: Scores
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A run's scores on a split."""
-
-    split: str
-    step: int
-    mean: Scores
-    pairs: tuple[PairScores, ...]
-
-    def table(self) -> str:
-        """Return the scores as a table in plain text: those of the flash picture itself, and those of the result."""
-        head = f"{self.split + ' pair, flash → result':<32}{'loss':>16}{'accuracy':>19}{'SSIM':>16}{'PSNR':>19}"
-        rows = [_table_row(pair.key, pair.scores) for pair in self.pairs]
-        return "\n".join([head, *rows, _table_row("mean", self.mean)])
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The pictures of a portrait side by side, (1, 3, size, size) float32 in [0, 1]: result, and the best in reach."""
-
-    portrait: Portrait
-    result: torch.Tensor
-    reconstructed: torch.Tensor
-    scores: Scores
-
-
-def evaluate(run: Path, shards: Path, *, split: str = "test", report: Report = silent) -> Evaluation:
-    """Score a run on the un-augmented pairs of a split and store the scores as `evaluation-SPLIT.json` in its folder.
+def evaluate(
+    runs: Sequence[Path],
+    shards: Path,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    device: str | None = None,
+    lpips: tuple[Path, Path] | None = None,
+    report: Report = silent,
+) -> Evaluation:
+    """Measure runs and baselines on the un-augmented pairs of a split, and write tables and the worst pictures.
 
     Parameters
     ----------
-    run, shards
-        Folders of a trained run and of a data set, not necessarily the one it was trained on.
+    runs
+        Folders of trained runs, all of one size.
+    shards
+        Folder of a data set, not necessarily the one they were trained on.
     split
         `train`, `val` or `test`.
+    out
+        Folder for the tables, see `tables.write_tables`; that of the run, `evaluation-SPLIT`, if there is one run alone.
+    device
+        As torch names it; the GPU if there is one, else the CPU.
+    lpips
+        Files with the layers of LPIPS and with VGG-16, see `load_lpips`; without them it is not measured.
     report
-        Called after every pair.
+        Called after every pair, those that the baselines are fitted to included.
 
     Raises
     ------
     ModelError
-        if the run cannot be used or the split is empty.
+        if a run or the weights of LPIPS cannot be used, the runs' sizes differ, or the split is empty.
     ShardError
         if the data set cannot be read.
+    ValueError
+        if there is no run, or there are several and no `out`.
     """
-    trained = load_run(run)
+    if not runs or (len(runs) > 1 and out is None):
+        raise ValueError("evaluate needs a run, and a folder for the tables of several")
+    place = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    trained = {name: load_run(run, place) for name, run in zip(_names(runs), runs, strict=True)}
+    size = _common_size(trained)
+    distance = load_lpips(*lpips, device=place) if lpips else None
     dataset = open_shards(shards)
     total = len(unaugmented(dataset, split))
     if not total:
         raise ModelError(
             f"{shards} has no un-augmented pairs in its split {split}; choose another of {', '.join(dataset.splits)}"
         )
-    pairs = []
-    for compared in compare(trained.network, trained.recipe, portraits(dataset, split, trained.recipe.size)):
-        pairs.append(PairScores(compared.portrait.key, compared.portrait.subject, compared.scores))
-        report(len(pairs), total, f"PSNR {compared.scores.psnr:.1f} dB")
-    evaluation = Evaluation(split, trained.step, mean_scores([pair.scores for pair in pairs]), tuple(pairs))
-    write_json(run / f"evaluation-{split}.json", {"format": EVALUATION_FORMAT, **asdict(evaluation)})
+    fitted_to = len(unaugmented(dataset, "train"))
+    count = _Counter(fitted_to + total, report)
+    baselines = [FLASH, *fitted_baselines(count.passing(portraits(dataset, "train", size), "fitting the baselines"))]
+    systems = [*baselines, *(run_system(name, run) for name, run in trained.items())]
+    comparison = _Comparison(systems, place, distance)
+    for pair in count.passing(portraits(dataset, split, size), split):
+        comparison.add(pair)
+    notes = [*_leaks(dict(zip(trained, runs, strict=True)), dataset, split), *_baseline_notes(shards, split, fitted_to)]
+    costs = {name: _cost(run, size, place) for name, run in trained.items()}
+    evaluation = Evaluation(
+        split=split,
+        dataset=dataset_identity(dataset),
+        size=size,
+        device=_in_words(place),
+        notes=tuple(notes),
+        systems=tuple(comparison.scored(costs)),
+        worst=tuple(comparison.worst),
+    )
+    write_tables(evaluation, out or runs[0] / f"evaluation-{split}")
     return evaluation
 
 
-def compare(network: nn.Module, recipe: Recipe, pairs: Iterator[Portrait]) -> Iterator[Compared]:
-    """Yield what a network in evaluation mode makes of each pair."""
-    device = next(network.parameters()).device
-    for portrait in pairs:
-        yield _compare(network, recipe, portrait, device)
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Return the folders' names, or their paths where those are the same or another column's."""
+    resolved = [run.resolve() for run in runs]
+    for run in runs:
+        if resolved.count(run.resolve()) > 1:
+            raise ModelError(f"{run} is given twice; give every run once")
+    names = [run.name for run in resolved]
+    taken = [*names, FLASH.name, *FITTED_NAMES, *_TRUTH_LABELS]
+    return [name if taken.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
 
 
-def mean_scores(scores: list[Scores]) -> Scores:
-    """Return the mean of every score."""
-    rows = [asdict(one) for one in scores]
-    return Scores(**{name: fmean(row[name] for row in rows) for name in rows[0]})
+def _common_size(trained: dict[str, TrainedRun]) -> int:
+    sizes = {name: run.recipe.size for name, run in trained.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size} px" for name, size in sizes.items())
+        raise ModelError(f"runs of different sizes cannot stand in one table ({listed}); evaluate each size apart")
+    return next(iter(sizes.values()))
 
 
-def _table_row(name: str, scores: Scores) -> str:
-    cells = (
-        f"{scores.flash_loss:.4f} → {scores.loss:.4f}".rjust(16),
-        f"{scores.flash_accuracy:.2f} → {scores.accuracy:.2f} %".rjust(19),
-        f"{scores.flash_ssim:.3f} → {scores.ssim:.3f}".rjust(16),
-        f"{scores.flash_psnr:.2f} → {scores.psnr:.2f} dB".rjust(19),
+@dataclass
+class _Counter:
+    """Counts pairs as they pass, over several passes."""
+
+    total: int
+    report: Report
+    done: int = 0
+
+    def passing(self, pairs: Iterator[Portrait], note: str) -> Iterator[Portrait]:
+        for pair in pairs:
+            yield pair
+            self.done += 1
+            self.report(self.done, self.total, note)
+
+
+@dataclass
+class _Comparison:
+    """What is measured of several systems, pair by pair; keeps the pictures of the worst pairs alone."""
+
+    systems: Sequence[System]
+    device: torch.device
+    lpips: Lpips | None
+    measured: dict[str, list[PairMeasures]] = field(default_factory=dict)
+    worst: list[WorstPair] = field(default_factory=list)
+
+    def add(self, pair: Portrait) -> None:
+        """Measure every system on a pair."""
+        flash, studio = pair.flash.to(self.device), pair.studio.to(self.device)
+        reconstructed = _reconstructed(flash, studio)
+        results = {system.name: system.portrait(flash) for system in self.systems}
+        values: dict[str, float] = {}
+        for name, result in results.items():
+            against = (measure(result, truth, self.lpips) for truth in (reconstructed, studio))
+            measured = PairMeasures(pair.key, pair.subject, *against)
+            self.measured.setdefault(name, []).append(measured)
+            values[name] = measured.reconstructed.psnr
+        truths = dict(zip(_TRUTH_LABELS, (reconstructed, studio), strict=True))
+        self._note_if_bad(pair.key, values, {**results, **truths})
+
+    def _note_if_bad(self, key: str, values: dict[str, float], pictures: dict[str, Tensor]) -> None:
+        runs = [system.name for system in self.systems if system.kind == "run"]
+
+        def mean_of_runs(pair: WorstPair) -> tuple[float, str]:
+            return fmean(pair.psnr[name] for name in runs), pair.key
+
+        candidate = WorstPair(key, values, {})
+        if len(self.worst) < _WORST_SHOWN or mean_of_runs(candidate) < mean_of_runs(self.worst[-1]):
+            shown = {label: to_picture(picture[0]) for label, picture in pictures.items()}
+            ranked = sorted([*self.worst, WorstPair(key, values, shown)], key=mean_of_runs)
+            self.worst = ranked[:_WORST_SHOWN]
+
+    def scored(self, costs: dict[str, Cost]) -> list[Scored]:
+        """Return what was measured, system by system."""
+        return [
+            Scored(system.name, system.kind, system.about, costs.get(system.name), tuple(self.measured[system.name]))
+            for system in self.systems
+        ]
+
+
+def _reconstructed(flash: Tensor, studio: Tensor) -> Tensor:
+    """Return equation 8 in encoding C."""
+    encoding = encoding_named(_PAPERS_ENCODING)
+    return encoding.decode(flash, encoding.target(encoding.prepare(flash), encoding.prepare(studio)))
+
+
+def _cost(trained: TrainedRun, size: int, device: torch.device) -> Cost:
+    return Cost(
+        parameters=count_parameters(trained.network),
+        multiply_accumulates=multiply_accumulates(trained.network, size, size),
+        milliseconds=median_milliseconds(run_system("", trained).portrait, torch.rand(1, 3, size, size, device=device)),
     )
-    return f"{name:<32}{''.join(cells)}"
 
 
-@torch.no_grad()
-def _compare(network: nn.Module, recipe: Recipe, portrait: Portrait, device: torch.device) -> Compared:
-    encoding = encoding_named(recipe.encoding)
-    flash, studio = portrait.flash.to(device), portrait.studio.to(device)
-    prepared = encoding.prepare(flash)
-    target = encoding.target(prepared, encoding.prepare(studio))
-    predicted = answer(network, prepared, recipe.precision)
-    decoded, wanted = encoding.decode(prepared, predicted), encoding.decode(prepared, target)
-    result = encoding.decode(flash, predicted).clamp(0, 1)
-    reconstructed = encoding.decode(flash, target).clamp(0, 1)
-    scores = Scores(
-        loss=float(mean_removed_loss(decoded, wanted, mean_weight=recipe.mean_weight)),
-        accuracy=float(accuracy(decoded, wanted)),
-        ssim=float(ssim(result, reconstructed)),
-        psnr=float(psnr(result, reconstructed)),
-        ssim_studio=float(ssim(result, studio)),
-        psnr_studio=float(psnr(result, studio)),
-        flash_loss=float(mean_removed_loss(prepared, wanted, mean_weight=recipe.mean_weight)),
-        flash_accuracy=float(accuracy(prepared, wanted)),
-        flash_ssim=float(ssim(flash, reconstructed)),
-        flash_psnr=float(psnr(flash, reconstructed)),
-        flash_ssim_studio=float(ssim(flash, studio)),
-        flash_psnr_studio=float(psnr(flash, studio)),
-    )
-    return Compared(portrait, result, reconstructed, scores)
+def _leaks(runs: dict[str, Path], dataset: ShardSet, split: str) -> list[str]:
+    """Say which runs were trained on people of the split: their figures tell nothing of people never seen."""
+    people = {str(entry.info["subject"]) for entry in unaugmented(dataset, split)}
+    notes = []
+    for name, run in runs.items():
+        known = _trained_on(run, dataset)
+        if known is None:
+            notes.append(
+                f"{name} was trained on another data set and does not say on whom; that nobody of this split was among them"
+                " is not certain"
+            )
+        elif seen := sorted(people & known):
+            listed = ", ".join(seen[:5]) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")
+            notes.append(
+                f"{name} was trained on {len(seen)} of the {len(people)} subjects of this split (by their ids: {listed});"
+                " its figures say nothing about people whom it has never seen"
+            )
+    return notes
+
+
+def _trained_on(run: Path, dataset: ShardSet) -> set[str] | None:
+    """Return the ids of the subjects that a run was trained on; None if it does not say."""
+    identity = read_identity(run)
+    listed = identity.get("subjects")
+    if isinstance(listed, list):
+        return {str(subject) for subject in listed}
+    if identity.get("dataset") == dataset_identity(dataset):
+        return {str(entry.info["subject"]) for entry in dataset.entries("train")}
+    return None
+
+
+def _baseline_notes(shards: Path, split: str, fitted_to: int) -> list[str]:
+    if not fitted_to:
+        return [f"{shards} has no split train, so the colour matrix and the histogram could not be fitted and are left out"]
+    if split == "train":
+        return ["the colour matrix and the histogram were fitted to these very pairs"]
+    return []
+
+
+def _in_words(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"

@@ -1,6 +1,6 @@
 """A run's folder: what it was trained with, and the weights that came out.
 
-- `run.json`: format version and the data set's identity;
+- `run.json`: format version, the data set's identity, and the subjects that are trained on;
 - `recipe.toml`: every hyper-parameter;
 - `weights.safetensors`: the network's weights to be used, with the recipe and the step in its metadata;
 - `state.pt`: all that is needed to go on training (see train.py);
@@ -63,7 +63,8 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
     ModelError
         if it was not, or the folder holds something else.
     """
-    identity = {"format": RUN_FORMAT, "dataset": dataset_identity(shards)}
+    trained_on = sorted({str(entry.info["subject"]) for entry in shards.entries("train")})
+    identity = {"format": RUN_FORMAT, "dataset": dataset_identity(shards), "subjects": trained_on}
     if not (run / RUN_FILE).exists():
         if run.exists() and not run.is_dir():
             raise ModelError(f"{run} is a file; give a new or empty folder for the run")

@@ -30,7 +30,6 @@ from deepflash.errors import ModelError
 from deepflash.files import durable_file, sweep_temporaries, write_durably
 from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at, to_picture, unaugmented
 from deepflash.model.encodings import Encoding, encoding_named
-from deepflash.model.evaluate import Compared, Scores, compare, mean_scores
 from deepflash.model.journal import METRICS_FILE, Journal, read_metrics
 from deepflash.model.losses import picture_loss
 from deepflash.model.network import DeepFlash
@@ -46,6 +45,7 @@ from deepflash.model.runs import (
     to_device,
     usable_device,
 )
+from deepflash.model.validation import Compared, Scores, compare, mean_scores
 from deepflash.model.weights import load_vgg16
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent

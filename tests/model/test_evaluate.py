@@ -1,16 +1,20 @@
-"""Evaluation: un-augmented pairs only, against both truths, beside the flash picture."""
+"""Evaluation: un-augmented pairs only, against both truths, runs beside baselines, and who was trained on whom."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deepflash.errors import ModelError
 from deepflash.model.evaluate import evaluate
+from deepflash.model.recipe import load_recipe
 from deepflash.pictures import Picture
+from tests.model.test_perceptual import write_weights
 from tests.model.tiny_dataset import flash_and_studio, write_shards
 
 
@@ -21,74 +25,182 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def reduced(picture: Picture) -> Picture:
-    return cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def test_the_baseline_is_what_scikit_image_says_of_flash_and_studio(run: Path, shards: Path) -> None:
+def with_other_recipe(run: Path, to: Path, **changes: str) -> Path:
+    """Copy a run, and let its recipe say something else."""
+    shutil.copytree(run, to)
+    recipe = load_recipe(run / "recipe.toml", [f"{name}={value}" for name, value in changes.items()])
+    (to / "recipe.toml").write_text(recipe.as_toml())
+    return to
+
+
+def test_the_flash_picture_is_what_scikit_image_says_of_flash_and_studio(run: Path, shards: Path) -> None:
     flash, studio = map(reduced, flash_and_studio(5))
-    (pair,) = evaluate(run, shards).pairs
+    (pair,) = evaluate([run], shards, device="cpu").flash.pairs
     assert (pair.key, pair.subject) == ("S005-00a", "S005")
-    assert pair.scores.flash_psnr_studio == pytest.approx(peak_signal_noise_ratio(studio, flash), abs=1e-3)
+    assert pair.studio.psnr == pytest.approx(peak_signal_noise_ratio(studio, flash), abs=1e-3)
     oracle = structural_similarity(
         studio, flash, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    assert pair.scores.flash_ssim_studio == pytest.approx(oracle, abs=5e-4)
+    assert pair.studio.ssim == pytest.approx(oracle, abs=5e-4)
+    written_out = 100 - 100 * np.abs(flash.astype(float) - studio).mean() / 255
+    assert pair.studio.accuracy == pytest.approx(written_out, abs=1e-3)
 
 
 def test_an_unseen_subject_is_nearer_to_the_studio_than_the_flash_picture(run: Path, shards: Path) -> None:
-    mean = evaluate(run, shards).mean
-    assert mean.psnr > mean.flash_psnr
-    assert mean.accuracy > mean.flash_accuracy
-    assert mean.loss < mean.flash_loss
-    assert mean.psnr_studio > mean.flash_psnr_studio
-    assert 0 < mean.loss < 1
-    assert 80 < mean.accuracy < 100
+    evaluation = evaluate([run], shards, device="cpu")
+    (trained,) = evaluation.runs
+    for truth in ("reconstructed", "studio"):
+        gain = trained.difference(evaluation.flash, truth)
+        assert gain["psnr"].mean > 0
+        assert gain["accuracy"].mean > 0
+        assert gain["delta_e"].mean < 0
+    assert 80 < trained.mean("reconstructed")["accuracy"].mean < 100
 
 
-def test_means_are_means_and_all_is_stored(run: Path, shards: Path) -> None:
+def test_the_baselines_surpass_the_flash_picture_on_the_pairs_that_they_were_fitted_to(run: Path, shards: Path) -> None:
+    """Least squares cannot be worse than the identity, which is one of the matrices; and the table says what was done."""
+    evaluation = evaluate([run], shards, split="train", device="cpu")
+    assert [system.name for system in evaluation.systems] == ["flash picture", "colour matrix", "histogram matching", "run"]
+    flash, matrix = (
+        sum(10 ** (-pair.studio.psnr / 10) for pair in system.pairs)  # the squared error of equally large pictures
+        for system in evaluation.systems[:2]
+    )
+    assert matrix < flash
+    assert any("fitted to these very pairs" in note for note in evaluation.notes)
+
+
+def test_only_un_augmented_pairs_count_and_every_one_is_reported(run: Path, shards: Path) -> None:
     calls: list[tuple[int, int]] = []
-    evaluation = evaluate(run, shards, split="train", report=lambda done, total, note: calls.append((done, total)))
-    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert evaluation.mean.psnr == pytest.approx(sum(pair.scores.psnr for pair in evaluation.pairs) / 4)
-    stored = json.loads((run / "evaluation-train.json").read_text())
-    assert stored["format"] == 1
-    assert stored["mean"]["psnr"] == evaluation.mean.psnr
-    assert [pair["subject"] for pair in stored["pairs"]] == ["S000", "S001", "S002", "S003"]
+    evaluation = evaluate([run], shards, report=lambda done, total, note: calls.append((done, total)), device="cpu")
+    assert calls == [(number, 5) for number in range(1, 6)]  # four to fit the baselines to, one to measure
+    assert evaluation.title() == "split test: 1 pair of 1 subject, 32 px, un-augmented"
 
 
-def test_the_table_shows_flash_beside_result_and_the_mean_last(run: Path, shards: Path) -> None:
-    evaluation = evaluate(run, shards, split="train")
-    lines = evaluation.table().splitlines()
-    assert [line.split()[0] for line in lines] == ["train", "S000-00a", "S001-00a", "S002-00a", "S003-00a", "mean"]
-    for value in (evaluation.mean.flash_psnr, evaluation.mean.psnr):
-        assert f" {value:.2f}" in lines[-1]
+def test_runs_of_different_encodings_are_measured_against_the_same_truth(run: Path, shards: Path, tmp_path: Path) -> None:
+    """In encoding A equation 8 gives the studio picture: a common truth is what makes the rows comparable."""
+    other = with_other_recipe(run, tmp_path / "a", encoding="A")
+    alone = evaluate([other], shards, device="cpu")
+    both = evaluate([run, other], shards, out=tmp_path / "out", device="cpu")
+    assert [system.name for system in both.runs] == ["run", "a"]
+    assert both.runs[1].pairs == alone.runs[0].pairs
+    assert both.flash.pairs == alone.flash.pairs
+    assert both.flash.pairs[0].reconstructed != both.flash.pairs[0].studio
+
+
+def test_runs_with_the_same_name_are_told_apart_by_their_paths(run: Path, shards: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "elsewhere" / "run"))
+    evaluation = evaluate([run, other], shards, out=tmp_path / "out", device="cpu")
+    assert [system.name for system in evaluation.runs] == [str(run), str(other)]
+    assert evaluation.runs[0].pairs == evaluation.runs[1].pairs
+
+
+def test_a_run_called_like_a_baseline_is_not_taken_for_it(run: Path, shards: Path, tmp_path: Path) -> None:
+    namesake = Path(shutil.copytree(run, tmp_path / "colour matrix"))
+    evaluation = evaluate([namesake], shards, device="cpu")
+    assert [system.name for system in evaluation.systems][1:] == ["colour matrix", "histogram matching", str(namesake)]
+    assert evaluation.runs[0].pairs != evaluation.systems[1].pairs
+
+
+def test_lpips_is_measured_where_its_weights_are(run: Path, shards: Path, tmp_path: Path) -> None:
+    without = evaluate([run], shards, device="cpu")
+    evaluation = evaluate([run], shards, device="cpu", lpips=write_weights(tmp_path))
+    assert "lpips" not in without.flash.mean("studio")
+    assert evaluation.flash.mean("studio")["lpips"].mean > 0
+    assert evaluation.flash.mean("studio")["psnr"] == without.flash.mean("studio")["psnr"]
+    assert "| LPIPS ↓ |" in (run / "evaluation-test" / "evaluation.md").read_text()
+
+
+def test_tables_pictures_and_values_are_written_and_agree(run: Path, shards: Path) -> None:
+    evaluation = evaluate([run], shards, split="train", device="cpu")
+    folder = run / "evaluation-train"
+    stored = json.loads((folder / "evaluation.json").read_text())
+    assert stored == json.loads(json.dumps(evaluation.as_dict()))
+    with (folder / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_run = [float(row["psnr"]) for row in rows if row["system"] == "run" and row["truth"] == "studio"]
+    assert stored["systems"][-1]["mean"]["studio"]["psnr"]["mean"] == pytest.approx(np.mean(of_run))
+    worst_first = sorted(evaluation.runs[0].pairs, key=lambda pair: pair.reconstructed.psnr)
+    pictures = sorted(path.name for path in (folder / "worst").iterdir())
+    assert pictures == [f"{number:02d}-{pair.key}.png" for number, pair in enumerate(worst_first[:4], start=1)]
+
+
+def test_of_many_pairs_the_worst_four_are_shown(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate([run], write_shards(tmp_path / "shards", {"test": range(10, 17)}), device="cpu")
+    worst_first = sorted(evaluation.runs[0].pairs, key=lambda pair: pair.reconstructed.psnr)
+    assert [pair.key for pair in evaluation.worst] == [pair.key for pair in worst_first[:4]]
+    assert list(evaluation.worst[0].pictures) == ["flash picture", "run", "reconstructed truth", "studio picture"]
+
+
+def test_the_same_evaluation_twice_is_the_same_but_for_the_time_taken(run: Path, shards: Path) -> None:
+    assert evaluate([run], shards, device="cpu") == evaluate([run], shards, device="cpu")
+
+
+def test_a_run_that_was_trained_on_the_people_it_is_measured_on_is_noticed(run: Path, shards: Path, tmp_path: Path) -> None:
+    """On its own test split there is nothing to say; on a data set that has two of its sitters in its test split there is."""
+    assert evaluate([run], shards, device="cpu").notes == ()
+    other = write_shards(tmp_path / "other", {"train": range(7, 9), "test": range(2, 6)})
+    (note,) = evaluate([run], other, device="cpu").notes
+    assert "run was trained on 2 of the 4 subjects of this split (by their ids: S002, S003)" in note
+    assert "> **Note:** run was trained on 2 of" in (run / "evaluation-test" / "evaluation.md").read_text()
+
+
+def test_a_run_that_does_not_say_whom_it_was_trained_on_is_noticed_on_other_data(
+    run: Path, shards: Path, tmp_path: Path
+) -> None:
+    identity = json.loads((run / "run.json").read_text())
+    del identity["subjects"]
+    (run / "run.json").write_text(json.dumps(identity))
+    assert evaluate([run], shards, device="cpu").notes == ()  # its own data set says it
+    other = write_shards(tmp_path / "other", {"train": range(7, 9), "test": range(9, 10)})
+    (note,) = evaluate([run], other, device="cpu").notes
+    assert "does not say on whom" in note
+
+
+def test_without_a_training_split_the_fitted_baselines_are_left_out(run: Path, tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards", {"test": range(6, 8)})
+    evaluation = evaluate([run], shards, device="cpu")
+    assert [system.name for system in evaluation.systems] == ["flash picture", "run"]
+    assert any("are left out" in note for note in evaluation.notes)
+
+
+def test_several_runs_need_a_folder_and_one_size(run: Path, shards: Path, tmp_path: Path) -> None:
+    larger = with_other_recipe(run, tmp_path / "larger", size="64")
+    with pytest.raises(ValueError, match="a folder for the tables of several"):
+        evaluate([run, larger], shards)
+    with pytest.raises(ModelError, match=r"different sizes cannot stand in one table \(run 32 px, larger 64 px\)"):
+        evaluate([run, larger], shards, out=tmp_path / "out")
+    with pytest.raises(ModelError, match="is given twice"):
+        evaluate([run, run.parent / "." / run.name], shards, out=tmp_path / "out")
 
 
 def test_an_empty_split_is_a_sentence(run: Path, tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", {"train": range(1)})
     with pytest.raises(ModelError, match="has no un-augmented pairs in its split test; choose another of train"):
-        evaluate(run, shards)
+        evaluate([run], shards)
 
 
 def test_a_folder_without_a_run_is_a_sentence(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no run \(run.json is missing\)"):
-        evaluate(tmp_path, shards)
+        evaluate([tmp_path], shards)
 
 
 def test_damaged_weights_are_a_sentence(run: Path, shards: Path) -> None:
     weights = run / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match=r"weights.safetensors is damaged"):
-        evaluate(run, shards)
+        evaluate([run], shards)
 
 
 def test_a_run_without_weights_is_a_sentence(run: Path, shards: Path) -> None:
     (run / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"has no weights yet"):
-        evaluate(run, shards)
+        evaluate([run], shards)
 
 
 def test_a_run_of_a_later_format_is_a_sentence(run: Path, shards: Path) -> None:
     (run / "run.json").write_text('{"format": 99}')
     with pytest.raises(ModelError, match=r"has format 99, this program reads 1; update deepflash"):
-        evaluate(run, shards)
+        evaluate([run], shards)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from deepflash.model.cost import multiply_accumulates
 from deepflash.model.light import Light, guided_upsampling
-from tests.model.test_network import multiply_accumulates
 
 
 def test_it_is_as_light_as_promised() -> None:

@@ -4,25 +4,9 @@ from typing import Literal
 
 import pytest
 import torch
-from torch import nn
 
+from deepflash.model.cost import multiply_accumulates
 from deepflash.model.network import DeepFlash
-
-
-def multiply_accumulates(network: nn.Module, height: int, width: int) -> int:
-    """Count them layer by layer, as a hook sees the shapes."""
-    counts: list[int] = []
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        kernel = layer.weight[0].numel()  # inputs and window of one output channel, or outputs and window of one input
-        counts.append(kernel * (inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output).numel())
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            layer.register_forward_hook(count)
-    with torch.device("meta"):
-        network.to("meta")(torch.empty(1, 3, height, width))
-    return sum(counts)
 
 
 def test_parameters_are_those_of_the_table() -> None:
