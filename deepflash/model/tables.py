@@ -1,6 +1,5 @@
 """An evaluation as files: Markdown for a paper or an issue, CSV for a spreadsheet, JSON for programs, HTML to look at."""
 
-import base64
 import csv
 import html
 import io
@@ -18,7 +17,7 @@ from deepflash.files import write_durably, write_json
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import Interval
 from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair, scales_for
-from deepflash.pictures import Picture, encode
+from deepflash.pictures import Picture, encode, jpeg_base64
 
 _TEMPLATE = files("deepflash.model") / "evaluation.html"
 _LISTED_PAIRS = 8
@@ -323,8 +322,7 @@ def _caption(pair: WorstPair, label: str) -> str:
 
 def _image(picture: Picture, description: str) -> str:
     height, width = picture.shape[:2]
-    data = base64.b64encode(encode(picture, ".jpg", quality=90)).decode()
-    source = f"data:image/jpeg;base64,{data}"
+    source = f"data:image/jpeg;base64,{jpeg_base64(picture, quality=90)}"
     return f'<img src="{source}" width="{width}" height="{height}" loading="lazy" alt="{html.escape(description)}">'
 
 
