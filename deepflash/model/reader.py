@@ -119,7 +119,7 @@ class ShardReader(IterableDataset[PairBatch]):
     tell
         Called in this process with a sentence (shard, key, cause) for every sample skipped; writes to stderr by default.
     threads
-        That read and decode ahead, in each process.
+        That read and decode ahead where no worker processes do.
     cache
         A local folder that takes copies of remote shards.
 
@@ -189,13 +189,14 @@ class ShardReader(IterableDataset[PairBatch]):
         if worker is None:
             yield from self._counted(self._read_batches(self._batches_left()))
         else:
-            yield from self._read_batches(self._batches_left()[worker.id :: worker.num_workers])
+            for order in self._batches_left()[worker.id :: worker.num_workers]:  # torch lets its workers run ahead
+                yield _collated([self._read(index) for index in order])
 
     def loader(self, workers: int, **options: Any) -> Iterator[PairBatch]:
         """Yield the batches that are left of the epoch, decoded in `workers` processes; 0 decodes in this one.
 
         The processes are spawned, which takes some seconds in every epoch: forked ones may hang, as threads do not survive
-        a fork. Where decoding in threads (`threads`) keeps up, it is the simpler way.
+        a fork. Where decoding in `threads` keeps up, it is the simpler way.
 
         Parameters
         ----------
