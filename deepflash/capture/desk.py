@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from PIL import Image, ImageOps
 
+from deepflash.capture.appearance import load_models
 from deepflash.capture.journal import Attempt
 from deepflash.capture.mirror import Mirror
 from deepflash.capture.poses import Pose, usual_pose
@@ -262,6 +263,8 @@ class Desk:
             self._opened_for = wanted
         if self._camera is not None:
             self._camera.make_ready()  # so that the first shot need not wait for it
+        if self._rig is not None and self._rig.check_faces:
+            load_models(eyes=self._rig.check_eyes)  # nor its verdict
         self._say("info", "The rig is ready.")
 
     def _open_devices(self, subject: str) -> None:
