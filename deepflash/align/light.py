@@ -26,15 +26,27 @@ def gradients(level: Level, sigma_px: float) -> Level:
     smooth = cv2.GaussianBlur(level.plane, (0, 0), sigma_px)
     across = np.asarray(cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32), np.float32)
     down = np.asarray(cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32), np.float32)
-    energy = _local_mean(across * across + down * down, _LOCAL * sigma_px)
-    strength = np.sqrt(energy + np.float32(_NOISE / sigma_px) ** 2)
-    return Level(np.asarray(cv2.merge([across / strength, down / strength]), np.float32), level.spacing, level.corner)
+    del smooth  # planes of a large face take 10 MB each: here is the peak of a worker's memory
+    strength = _local_mean(_squared_length(across, down), _LOCAL * sigma_px)
+    strength += np.float32(_NOISE / sigma_px) ** 2
+    np.sqrt(strength, out=strength)
+    across /= strength
+    down /= strength
+    return Level(np.asarray(cv2.merge([across, down]), np.float32), level.spacing, level.corner)
 
 
 def magnitude(gradient: Level) -> Level:
     """Return the length of the gradients of `gradients`, compressed so that single strong edges do not rule."""
-    across, down = gradient.plane[:, :, 0], gradient.plane[:, :, 1]
-    return Level(np.sqrt(np.sqrt(across * across + down * down)), gradient.spacing, gradient.corner)
+    length = _squared_length(gradient.plane[:, :, 0], gradient.plane[:, :, 1])
+    for _ in range(2):
+        np.sqrt(length, out=length)
+    return Level(length, gradient.spacing, gradient.corner)
+
+
+def _squared_length(across: Plane, down: Plane) -> Plane:
+    length = across * across
+    length += down * down
+    return length
 
 
 def correlation(first: Plane, second: Plane, mask: NDArray[np.bool_]) -> float:
