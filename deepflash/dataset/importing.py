@@ -10,9 +10,7 @@ behind by the stages after it.
 """
 
 import errno
-import fcntl
 import functools
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,7 +28,7 @@ from deepflash.dataset.planning import Plan, Subjects, Take
 from deepflash.dataset.sources import Found, printable
 from deepflash.dataset.two_lights import add_lights
 from deepflash.errors import DatasetError
-from deepflash.files import sha256_of, sweep_temporaries
+from deepflash.files import locked_folder, sha256_of, sweep_temporaries
 from deepflash.pairs import SIDECAR, Original, commit_originals
 from deepflash.pictures import encode
 from deepflash.progress import Report, silent
@@ -212,17 +210,8 @@ def _alone(raw: Path, *, dry_run: bool) -> Iterator[None]:
         yield
         return
     raw.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(raw, os.O_RDONLY)
-    try:
-        _lock(descriptor, raw)
+    with locked_folder(raw) as mine:
+        if not mine:
+            raise DatasetError(f"another import into {raw} runs; wait until it has ended")
         sweep_temporaries(raw)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, raw: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(f"another import into {raw} runs; wait until it has ended") from None
