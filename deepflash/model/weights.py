@@ -146,7 +146,7 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
         if the file cannot be read, is of no such kind, lacks a convolution or has it in another shape, or a library that
         its format needs is not installed.
     """
-    kind, arrays, mean = _read(path)
+    kind, arrays, mean = read_arrays(path)
     for form in _FORMS[kind]:
         found = _convolutions(arrays, form)
         if found:
@@ -162,8 +162,16 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
     return Vgg16Weights(kernels, biases, mean or form.mean, form.std, form.name, chosen, sha256_of(path))
 
 
-def _read(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
-    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one."""
+def read_arrays(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
+    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one.
+
+    A `module.` in front of names, as of networks trained on several GPUs, is taken away; nothing in the file is executed.
+
+    Raises
+    ------
+    ModelError
+        if the file cannot be read, is of no known kind, or a library that its format needs is not installed.
+    """
     readers: dict[str, Callable[[Path], tuple[str, Arrays, tuple[float, float, float] | None]]] = {
         ".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors, ".h5": _read_keras,
         ".hdf5": _read_keras, ".npy": _read_numpy, ".mat": _read_matconvnet, ".t7": _read_lua,

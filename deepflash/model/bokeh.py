@@ -1,0 +1,78 @@
+"""Depth-aware bokeh: a network that knows about depth decides how much each pixel is blurred.
+
+Dutta, Depth-aware Blending of Smoothed Images for Bokeh Effect Generation, 2020. MegaDepth's hourglass gets a new last layer
+with four planes, which a softmax turns into shares; with them the picture and three blurred copies of it are mixed.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepflash.model.hourglass import Hourglass
+
+KERNELS_PX = (25, 45, 75)
+"""Sides of the three Gaussian kernels, section 3."""
+
+
+class Bokeh(nn.Module):
+    """(N, 3, H, W) in [0, 1], all in focus, to the same with a blurred background, within [0, 1]. Any size will do.
+
+    The kernels' sides are in pixels, so the effect belongs to the size that the network was trained at: the paper brings
+    pictures to 384 x 512, later 768 x 1024.
+
+    Parameters
+    ----------
+    width
+        Multiplies every number of the hourglass' channels; 1 is MegaDepth's, 5.36 million parameters.
+    seed
+        Of all first weights.
+    """
+
+    def __init__(self, width: float = 1.0, *, seed: int = 0) -> None:
+        super().__init__()
+        self.hourglass = Hourglass(width, outputs=1 + len(KERNELS_PX), seed=seed)
+
+    def load_megadepth(self, path: Path) -> None:
+        """Begin with a network that was trained to see depth, see `Hourglass.load_megadepth`; the last layer begins anew."""
+        self.hourglass.load_megadepth(path)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return mixed(pictures, self.shares(pictures))
+
+    def shares(self, pictures: Tensor) -> Tensor:
+        """Return how much of the picture and of each blurred copy every pixel gets, (N, 4, H, W); they sum to 1."""
+        shares: Tensor = self.hourglass(pictures).softmax(dim=1)
+        return shares
+
+
+def mixed(pictures: Tensor, shares: Tensor) -> Tensor:
+    """Return equation 1: the picture and its blurred copies, mixed by their shares (N, 4, H, W)."""
+    copies = [pictures, *(blurred(pictures, kernel_px) for kernel_px in KERNELS_PX)]
+    return torch.stack([copy * shares[:, place, None] for place, copy in enumerate(copies)]).sum(dim=0)
+
+
+def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
+    """Blur with a Gaussian kernel of an odd side, as OpenCV's `GaussianBlur` does when it is told the side alone.
+
+    The paper does not give sigma; that of OpenCV, 0.3 ((side - 1) / 2 - 1) + 0.8, is 4.1, 7.1 and 11.6 pixels for its kernels.
+    Beyond the border the picture is mirrored about its outermost pixels. (N, C, H, W) in and out.
+    """
+    radius = kernel_px // 2
+    sigma = 0.3 * (radius - 1) + 0.8
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).to(pictures)
+    height, width = pictures.shape[-2:]
+    planes = pictures.flatten(0, 1)[:, None]  # (N C, 1, H, W)
+    rows = F.conv2d(planes[:, :, _mirrored(height, radius, pictures.device)], kernel.view(1, 1, -1, 1))
+    both = F.conv2d(rows[..., _mirrored(width, radius, pictures.device)], kernel.view(1, 1, 1, -1))
+    return both.view(pictures.shape)
+
+
+def _mirrored(length: int, radius: int, device: torch.device) -> Tensor:
+    """Return which pixels of a line stand at -radius to length + radius - 1, however short the line is."""
+    period = max(1, 2 * (length - 1))
+    places = torch.arange(-radius, length + radius, device=device) % period
+    return torch.minimum(places, period - places).clamp_max(length - 1)
