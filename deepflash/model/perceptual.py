@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepflash.errors import ModelError
+from deepflash.model.vgg_features import before_rectifiers
 from deepflash.model.weights import CONVOLUTIONS, Vgg16Weights, load_vgg16
 
 _COMPARED = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")  # the last layer before each pool
@@ -48,14 +49,12 @@ class Lpips:
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
         """Return the compared layers' activations, each pixel's brought to length 1."""
-        activations, compared = (pictures - self._mean) / self._std, []
-        for name in CONVOLUTIONS:
-            activations = F.relu(F.conv2d(activations, *self._convolutions[name], padding=1))
+        compared = []
+        for name, before in before_rectifiers((pictures - self._mean) / self._std, self._convolutions):
             if name in _COMPARED:
+                activations = F.relu(before)
                 length = activations.square().sum(dim=1, keepdim=True).sqrt()
                 compared.append(activations / (length + _NO_ZERO))
-                if name != _COMPARED[-1]:
-                    activations = F.max_pool2d(activations, 2)
         return compared
 
 

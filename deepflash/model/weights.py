@@ -39,8 +39,9 @@ _CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # places in `features`
 
 _IMAGENET_RGB = (123.68, 116.779, 103.939)  # of 255
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of red, green and blue in [0, 1]: torchvision's networks want `(rgb - mean) / std`."""
 _FACES_RGB = (129.18628, 104.76238, 93.59396)  # of 255; VGG-Face
 
 
@@ -115,7 +116,7 @@ _BLOCKS = tuple(f"block{name[4]}_{name[:4]}{name[6]}" for name in CONVOLUTIONS)
 _NUMBERS = tuple(str(number) for number in range(len(CONVOLUTIONS)))
 _FORMS = {
     "torch": (
-        _Form("torchvision", "features.{}.weight", "features.{}.bias", _PLACES, "rgb", _IMAGENET_MEAN, _IMAGENET_STD),
+        _Form("torchvision", "features.{}.weight", "features.{}.bias", _PLACES, "rgb", IMAGENET_MEAN, IMAGENET_STD),
         _Form("vgg_face_dag", "{}.weight", "{}.bias", CONVOLUTIONS, "rgb", _of_255(_FACES_RGB), _UNIT),
     ),
     "keras": (
