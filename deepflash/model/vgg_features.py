@@ -5,6 +5,7 @@ which are dense where activations are mostly zero. The Dense U-Net of 2018 follo
 difference (reference: models.md 6). The weights do not come with deepflash.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -42,9 +43,8 @@ class VggFeatures:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Return (N, 512, H / 16, W / 16) of (N, 3, H, W) pictures in [0, 1], at least 16 px a side."""
-        features = pictures
-        for _, features in before_rectifiers((pictures - self._mean) / self._std, self._layers):
-            pass  # no more than the last is kept
+        layers = before_rectifiers((pictures - self._mean) / self._std, self._layers)
+        _, features = deque(layers, maxlen=1)[0]  # no more than the last is kept
         return features
 
     def loss(self, pictures: Tensor, truth: Tensor) -> Tensor:
