@@ -1,0 +1,62 @@
+"""Chance applied to batches: places, sizes and mirrors, the same for a picture and for all that belongs to it.
+
+What belongs together is put beside each other in the channels. All chance comes from a generator that the caller seeds, by run
+and step, so that an interrupted run goes on with the batches that it would have seen.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_ENLARGED = 286 / 256
+"""pix2pix's: 512 pixels become 572 before 512 are cut out."""
+
+
+def jittered(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Enlarge by 286 / 256, cut the old size out of it anywhere, and mirror every other picture.
+
+    Isola et al. 2017, section 6.2.
+
+    Parameters
+    ----------
+    pictures
+        (N, C, H, W).
+    generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H, W).
+    """
+    height, width = pictures.shape[-2:]
+    larger = (round(height * _ENLARGED), round(width * _ENLARGED))
+    enlarged = F.interpolate(pictures, larger, mode="bilinear", align_corners=False)
+    return mirrored(patches(enlarged, height, width, generator), generator)
+
+
+def patches(pictures: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Cut a patch out of each of (N, C, H, W) pictures, every place equally likely; (N, C, height, width).
+
+    Raises
+    ------
+    ValueError
+        if the pictures are smaller.
+    """
+    rows, columns = pictures.shape[-2] - height, pictures.shape[-1] - width
+    if min(rows, columns) < 0:
+        raise ValueError(f"no patch of {width} x {height} px can be cut out of pictures {tuple(pictures.shape)}")
+    places = zip(_chosen(rows + 1, len(pictures), generator), _chosen(columns + 1, len(pictures), generator), strict=True)
+    cut = [picture[:, y : y + height, x : x + width] for picture, (y, x) in zip(pictures, places, strict=True)]
+    return torch.stack(cut)
+
+
+def mirrored(pictures: Tensor, generator: torch.Generator, *, upside_down: bool = False) -> Tensor:
+    """Exchange left and right in about half of (N, C, H, W) pictures; top and bottom instead if `upside_down`."""
+    chosen = torch.tensor(_chosen(2, len(pictures), generator), dtype=torch.bool, device=pictures.device)
+    return torch.where(chosen[:, None, None, None], pictures.flip(-2 if upside_down else -1), pictures)
+
+
+def _chosen(count: int, times: int, generator: torch.Generator) -> list[int]:
+    chosen: list[int] = torch.randint(count, (times,), generator=generator).tolist()
+    return chosen

@@ -1,0 +1,70 @@
+"""Chance moves what belongs together by the same amount, everywhere it may, and is repeated by its seed."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from deepflash.model.augment import jittered, mirrored, patches
+
+
+def numbered(count: int, height: int, width: int) -> torch.Tensor:
+    """Pictures whose pixels tell their picture, row and column."""
+    axes = torch.meshgrid(torch.arange(count), torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack(axes, dim=1).float()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_patches_are_whole_come_from_their_picture_and_from_every_place() -> None:
+    found = patches(numbered(200, 6, 5), 4, 3, seeded())
+    assert found.shape == (200, 3, 4, 3)
+    corners = found[:, :, :1, :1]
+    assert torch.equal(found - corners, numbered(1, 4, 3).expand(200, -1, -1, -1))
+    assert torch.equal(corners[:, 0, 0, 0], torch.arange(200.0))
+    assert {tuple(corner) for corner in corners[:, 1:, 0, 0].tolist()} == {(y, x) for y in range(3) for x in range(3)}
+
+
+def test_a_patch_of_the_whole_picture_is_the_picture() -> None:
+    assert torch.equal(patches(numbered(2, 3, 4), 3, 4, seeded()), numbered(2, 3, 4))
+
+
+def test_patches_larger_than_the_picture_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no patch of 5 x 3 px can be cut out of pictures \(2, 3, 3, 4\)"):
+        patches(numbered(2, 3, 4), 3, 5, seeded())
+
+
+@pytest.mark.parametrize(("upside_down", "axis"), [(False, -1), (True, -2)])
+def test_about_half_of_the_pictures_are_mirrored(upside_down: bool, axis: int) -> None:
+    pictures = numbered(100, 3, 3)
+    found = mirrored(pictures, seeded(), upside_down=upside_down)
+    is_mirrored = [torch.equal(one, other.flip(axis)) for one, other in zip(found, pictures, strict=True)]
+    is_same = [torch.equal(one, other) for one, other in zip(found, pictures, strict=True)]
+    assert all(a != b for a, b in zip(is_mirrored, is_same, strict=True))
+    assert 35 <= sum(is_mirrored) <= 65
+
+
+def test_jitter_is_pix2pixs() -> None:
+    """The result is found again, to the pixel, in the picture that OpenCV has brought to 286/256 of its size."""
+    picture = np.float32(data.astronaut()[:128, 150:278, 1] / 255)
+    found = jittered(torch.from_numpy(picture)[None, None].expand(8, 2, -1, -1), seeded())
+    assert found.shape == (8, 2, 128, 128)
+    assert torch.equal(found[:, 0], found[:, 1])  # a picture and what belongs to it
+    large = cv2.resize(picture, (143, 143), interpolation=cv2.INTER_LINEAR)
+    places = set()
+    for patch in found[:, 0].numpy():
+        matches = [(np.abs(cut - version).max(), y, x) for version in (patch, patch[:, ::-1])
+                   for y in range(16) for x in range(16) for cut in [large[y : y + 128, x : x + 128]]]  # fmt: skip
+        best = min(matches)
+        assert best[0] < 1e-5
+        places.add(best[1:])
+    assert len(places) > 5
+
+
+def test_the_seed_decides() -> None:
+    pictures = torch.rand(4, 3, 32, 32, generator=seeded())
+    assert torch.equal(jittered(pictures, seeded(1)), jittered(pictures, seeded(1)))
+    assert not torch.equal(jittered(pictures, seeded(1)), jittered(pictures, seeded(2)))
