@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepflash.model.hourglass import Hourglass
+from deepflash.model.precision import full_precision
 
 KERNELS_PX = (25, 45, 75)
 """Sides of the three Gaussian kernels, section 3."""
@@ -39,7 +40,9 @@ class Bokeh(nn.Module):
         self.hourglass.load_megadepth(path)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return mixed(pictures, self.shares(pictures))
+        shares = self.shares(pictures).float()
+        with full_precision(pictures.device):
+            return mixed(pictures, shares)
 
     def shares(self, pictures: Tensor) -> Tensor:
         """Return how much of the picture and of each blurred copy every pixel gets, (N, 4, H, W); they sum to 1."""

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepflash.model.precision import full_precision
+
 NET_INPUT_PX = 256
 """Side of the copy that decides on the grid."""
 GRID_PX = 16
@@ -88,7 +90,9 @@ class HdrNet(nn.Module):
             self.guide = PointwiseGuide() if guide == "pointwise" else CurvesGuide()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return apply_matrices(slice_grid(self.grid(pictures), self.guide(pictures)), pictures)
+        grid = self.grid(pictures)
+        with full_precision(pictures.device):
+            return apply_matrices(slice_grid(grid.float(), self.guide(pictures)), pictures)
 
     def grid(self, pictures: Tensor) -> Tensor:
         """Return the matrices that the network decides on, (N, 12, depth 8, 16, 16)."""
@@ -169,7 +173,7 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (N, C, H, W) float32.
+        (N, C, H, W).
 
     Notes
     -----
@@ -183,11 +187,11 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
         [
             across.expand(count, height, width),
             down[:, None].expand(count, height, width),
-            2 * guide[:, 0].float() - 1,
+            2 * guide[:, 0] - 1,
         ],
         dim=-1,
     )  # (N, H, W, 3): x, y, brightness
-    sliced = F.grid_sample(grid.float(), places[:, None], mode="bilinear", padding_mode="border", align_corners=False)
+    sliced = F.grid_sample(grid, places[:, None], mode="bilinear", padding_mode="border", align_corners=False)
     return sliced[:, :, 0]
 
 

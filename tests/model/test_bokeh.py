@@ -54,6 +54,15 @@ def test_shares_sum_to_one_so_what_is_flat_stays() -> None:
     assert torch.allclose(network(picture), picture, atol=1e-6)
 
 
+def test_the_picture_keeps_its_precision_where_the_network_has_less() -> None:
+    """Shares of bfloat16 still sum to 1 within 1/128; the picture and its copies are not rounded."""
+    network, picture = Bokeh(0.125).eval(), astronaut(50)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        result, shares = network(picture), network.shares(picture)
+    assert result.dtype == torch.float32
+    assert (result - mixed(picture, shares.float())).abs().max() < 1e-6
+
+
 def test_it_learns_what_is_near_and_what_is_far() -> None:
     """A face in the middle stays, the rest gets the widest blur: a few steps halve the way there."""
     torch.manual_seed(0)

@@ -107,10 +107,12 @@ def test_the_untrained_network_can_leave_the_photograph_alone(guide: Guide) -> N
     assert (HdrNet(guide=guide).eval()(pictures) - pictures).abs().mean() > 0.05
 
 
-def test_edges_of_the_picture_stay_sharp() -> None:
-    """The answer has the resolution of the picture, not of the copy that decides."""
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_edges_of_the_picture_stay_sharp(precision: torch.dtype) -> None:
+    """The answer has the resolution of the picture, not of the copy that decides; nor of eight bits of it."""
     picture = torch.as_tensor(data.astronaut() / 255, dtype=torch.float32).permute(2, 0, 1)[None]
-    answer = HdrNet(first="identity").eval()(picture)
+    with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+        answer = HdrNet(first="identity").eval()(picture)
     assert answer.shape == picture.shape
     assert (answer - picture).abs().max() < 1e-5
 
