@@ -50,10 +50,37 @@ class Bokeh(nn.Module):
         return shares
 
 
+@torch.no_grad()
+def at_full_size(network: Bokeh, photographs: Tensor, height: int, width: int) -> Tensor:
+    """Blur the background of large photographs with a network that was trained at a smaller size.
+
+    The paper brings the small result to the photograph's size, section 5.1, and with it a coarse subject. Here only shares and
+    blurred copies are brought up, which are smooth; what is in focus comes from the photograph itself.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    photographs
+        (N, 3, H, W) in [0, 1].
+    height, width
+        What the network was trained at, in pixels, such as 384 and 512.
+
+    Returns
+    -------
+    Tensor
+        (N, 3, H, W).
+    """
+    small = F.interpolate(photographs, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    shares = network.shares(small).float()
+    smooth = torch.cat([shares[:, :1], _blurred_part(small, shares)], dim=1)
+    smooth = F.interpolate(smooth, photographs.shape[-2:], mode="bilinear", align_corners=False)
+    return photographs * smooth[:, :1] + smooth[:, 1:]
+
+
 def mixed(pictures: Tensor, shares: Tensor) -> Tensor:
     """Return equation 1: the picture and its blurred copies, mixed by their shares (N, 4, H, W)."""
-    copies = [pictures, *(blurred(pictures, kernel_px) for kernel_px in KERNELS_PX)]
-    return torch.stack([copy * shares[:, place, None] for place, copy in enumerate(copies)]).sum(dim=0)
+    return pictures * shares[:, :1] + _blurred_part(pictures, shares)
 
 
 def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
@@ -72,6 +99,13 @@ def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
     rows = F.conv2d(planes[:, :, _mirrored(height, radius, pictures.device)], kernel.view(1, 1, -1, 1))
     both = F.conv2d(rows[..., _mirrored(width, radius, pictures.device)], kernel.view(1, 1, 1, -1))
     return both.view(pictures.shape)
+
+
+def _blurred_part(pictures: Tensor, shares: Tensor) -> Tensor:
+    copies = [
+        blurred(pictures, kernel_px) * share for kernel_px, share in zip(KERNELS_PX, shares[:, 1:, None].unbind(1), strict=True)
+    ]
+    return torch.stack(copies).sum(dim=0)
 
 
 def _mirrored(length: int, radius: int, device: torch.device) -> Tensor:

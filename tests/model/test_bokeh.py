@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage import data
 
-from deepflash.model.bokeh import Bokeh, blurred, mixed
+from deepflash.model.bokeh import Bokeh, at_full_size, blurred, mixed
 from tests.model.test_hourglass import megadepth
 
 
@@ -83,6 +83,32 @@ def test_it_learns_what_is_near_and_what_is_far() -> None:
     assert losses[-1] < losses[0] / 2
     shares = network.shares(picture)
     assert shares[0, 0, 24:40, 24:40].mean() > 2 * shares[0, 0, :, :8].mean()
+
+
+def certain(place: int) -> Bokeh:
+    """Return a network that gives every pixel to the picture (0), or to one of its blurred copies (1 to 3)."""
+    network = Bokeh(0.125).eval()
+    with torch.no_grad():
+        last = network.hourglass[4]
+        last.weight.zero_()
+        last.bias.zero_()
+        last.bias[place] = 100
+    return network
+
+
+def test_at_full_size_what_is_in_focus_is_the_photograph_itself() -> None:
+    photograph = astronaut(250)
+    assert (at_full_size(certain(0), photograph, 64, 64) - photograph).abs().max() < 1e-6
+
+
+def test_at_full_size_the_blur_is_as_wide_as_the_picture_was_small() -> None:
+    """A copy of a quarter, blurred with OpenCV's sigma for 25 px, is the photograph blurred with four times that sigma."""
+    photograph = astronaut(256)
+    sigma = 4 * (0.3 * ((25 - 1) / 2 - 1) + 0.8)
+    wanted = cv2.GaussianBlur(photograph[0].permute(1, 2, 0).numpy(), (0, 0), sigma)
+    found = at_full_size(certain(1), photograph, 64, 64)[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - wanted)[32:-32, 32:-32].max() < 0.02  # the border is mirrored about another pixel
+    assert np.abs(wanted - photograph[0].permute(1, 2, 0).numpy()).max() > 0.3
 
 
 def test_it_begins_with_megadepths_weights(tmp_path: Path) -> None:
