@@ -41,8 +41,8 @@ class HdrNet(nn.Module):
     width
         The paper's channel multiplier: 1, or 2 as in its experiment on faces.
     guide
-        `pointwise`, a network of two layers, which all of the authors' scripts use; `curves`, the colour matrix and the
-        learned curves of the paper's equation 4.
+        `pointwise`, a network of two layers, which all of the authors' scripts use; `curves`, the colour matrix and
+        the learned curves that the paper describes.
     batch_norm
         Normalise between the layers of the coefficient network (never after the first and before the fusion). All of the
         authors' scripts switch it off.
@@ -86,8 +86,11 @@ class HdrNet(nn.Module):
                 nn.Conv2d(widest, widest, 3, padding=1, bias=False),
             )
             self.predict = nn.Conv2d(widest, _MATRIX * GRID_DEPTH, 1)
-            self._initialise(first)
             self.guide = PointwiseGuide() if guide == "pointwise" else CurvesGuide()
+            for part in (self.splat, self.globally, self.locally, self.predict):
+                _begin_as_he(part)
+        if first != "random":
+            self._answer_first(torch.eye(3, 4) if first == "identity" else torch.tensor([[0, 0, 0, 0.5]]).expand(3, 4))
 
     def forward(self, pictures: Tensor) -> Tensor:
         grid = self.grid(pictures)
@@ -103,18 +106,11 @@ class HdrNet(nn.Module):
         cells: Tensor = self.predict(fused)  # (N, 96, 16, 16)
         return cells.reshape(len(cells), _MATRIX, GRID_DEPTH, GRID_PX, GRID_PX)
 
-    def _initialise(self, first: First) -> None:
-        """Begin as TensorFlow's variance scaling does: He's normal distribution cut off at two sigma, biases zero."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                std = (2 / layer.weight[0].numel()) ** 0.5
-                nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        if first != "random" and self.predict.bias is not None:
-            matrix = torch.eye(3, 4) if first == "identity" else torch.tensor([[0, 0, 0, 0.5]]).expand(3, 4)
-            with torch.no_grad():
-                self.predict.weight.zero_()
+    def _answer_first(self, matrix: Tensor) -> None:
+        """Begin with the same 3 x 4 matrix in every cell, whatever the picture."""
+        with torch.no_grad():
+            self.predict.weight.zero_()
+            if self.predict.bias is not None:
                 self.predict.bias.copy_(matrix.flatten().repeat_interleave(GRID_DEPTH))
 
 
@@ -130,6 +126,7 @@ class PointwiseGuide(nn.Module):
             nn.Conv2d(_KNOTS, 1, 1),
             nn.Sigmoid(),
         )
+        _begin_as_he(self)
 
     def forward(self, pictures: Tensor) -> Tensor:
         guide: Tensor = self.layers(pictures)
@@ -137,7 +134,7 @@ class PointwiseGuide(nn.Module):
 
 
 class CurvesGuide(nn.Module):
-    """A colour's brightness by the paper's equation 4: a matrix, a curve for each channel, and their weighted sum.
+    """A colour's brightness as the paper describes it: a matrix, a curve for each channel, and their weighted sum.
 
     It begins as the mean of red, green and blue. (N, 3, H, W) to (N, 1, H, W) in [0, 1].
     """
@@ -209,6 +206,16 @@ def _convolution(before: int, after: int, *, stride: int, batch_norm: bool) -> n
 def _connected(before: int, after: int, *, batch_norm: bool) -> Sequence[nn.Module]:
     layer = nn.Linear(before, after, bias=not batch_norm)
     return [layer, *([nn.BatchNorm1d(after)] if batch_norm else []), nn.ReLU()]
+
+
+def _begin_as_he(network: nn.Module) -> None:
+    """Draw weights as TensorFlow's variance scaling does: He's normal distribution, cut off at two sigma; biases are zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            std = (1.3 * 2 / layer.weight[0].numel()) ** 0.5  # 1.3 makes up for what is cut off
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _planes(values: Tensor) -> list[Tensor]:

@@ -79,7 +79,7 @@ def test_matrices_are_applied_row_by_row() -> None:
     assert torch.allclose(apply_matrices(matrices, pictures)[1, :, 2, 3], wanted)
 
 
-def test_the_curves_begin_as_the_mean_colour_and_are_equation_4() -> None:
+def test_the_curves_begin_as_the_mean_colour_and_are_sums_of_bends() -> None:
     torch.manual_seed(0)
     guide, pictures = CurvesGuide(), random(1, 3, 4, 5)
     assert torch.allclose(guide(pictures), pictures.mean(dim=1, keepdim=True), atol=1e-3)
@@ -105,6 +105,13 @@ def test_the_untrained_network_can_leave_the_photograph_alone(guide: Guide) -> N
     assert (HdrNet(guide=guide, first="identity").eval()(pictures) - pictures).abs().max() < 1e-6
     assert (HdrNet(guide=guide, first="half").eval()(pictures) - 0.5).abs().max() < 1e-6
     assert (HdrNet(guide=guide).eval()(pictures) - pictures).abs().mean() > 0.05
+
+
+def test_first_weights_are_hes_normal_distribution_cut_off() -> None:
+    weights = HdrNet(2).globally[3].weight  # the widest layer
+    wanted = (2 / weights.shape[1]) ** 0.5
+    assert weights.std().item() == pytest.approx(wanted, rel=0.01)
+    assert weights.abs().max().item() < 2.3 * wanted
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
