@@ -28,7 +28,7 @@ _KNOTS = 16  # of each curve of the guide; channels of the guide's network
 _MATRIX = 12  # 3 x 4
 
 Guide = Literal["pointwise", "curves"]
-First = Literal["random", "identity", "half"]
+First = Literal["random", "picture", "half"]
 
 
 class HdrNet(nn.Module):
@@ -47,10 +47,9 @@ class HdrNet(nn.Module):
         Normalise between the layers of the coefficient network (never after the first and before the fusion). All of the
         authors' scripts switch it off.
     first
-        What the untrained network answers. `random`: whatever He's weights give, as the authors begin. `identity`: the picture
+        What the untrained network answers. `random`: whatever He's weights give, as the authors begin. `picture`: the picture
         itself, which is "unchanged" where the answer is the portrait (encoding A). `half`: 0.5 everywhere, which is "no
-        difference" in encodings B and C: there the matrix is zero and the offset 0.5, for an identity would answer that
-        the difference is as large as the picture.
+        difference" in encodings B and C: there every matrix is zero and its offset 0.5.
     seed
         Of all first weights.
     """
@@ -90,7 +89,7 @@ class HdrNet(nn.Module):
             for part in (self.splat, self.globally, self.locally, self.predict):
                 _begin_as_he(part)
         if first != "random":
-            self._answer_first(torch.eye(3, 4) if first == "identity" else torch.tensor([[0, 0, 0, 0.5]]).expand(3, 4))
+            self._answer_first(torch.eye(3, 4) if first == "picture" else torch.tensor([[0, 0, 0, 0.5]]).expand(3, 4))
 
     def forward(self, pictures: Tensor) -> Tensor:
         grid = self.grid(pictures)

@@ -102,7 +102,7 @@ def test_the_curves_begin_as_the_mean_colour_and_are_sums_of_bends() -> None:
 def test_the_untrained_network_can_leave_the_photograph_alone(guide: Guide) -> None:
     """In encoding A the picture itself means "unchanged", in B and C it is the answer 0.5."""
     pictures = random(2, 3, 40, 56)
-    assert (HdrNet(guide=guide, first="identity").eval()(pictures) - pictures).abs().max() < 1e-6
+    assert (HdrNet(guide=guide, first="picture").eval()(pictures) - pictures).abs().max() < 1e-6
     assert (HdrNet(guide=guide, first="half").eval()(pictures) - 0.5).abs().max() < 1e-6
     assert (HdrNet(guide=guide).eval()(pictures) - pictures).abs().mean() > 0.05
 
@@ -119,7 +119,7 @@ def test_edges_of_the_picture_stay_sharp(precision: torch.dtype) -> None:
     """The answer has the resolution of the picture, not of the copy that decides; nor of eight bits of it."""
     picture = torch.as_tensor(data.astronaut() / 255, dtype=torch.float32).permute(2, 0, 1)[None]
     with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
-        answer = HdrNet(first="identity").eval()(picture)
+        answer = HdrNet(first="picture").eval()(picture)
     assert answer.shape == picture.shape
     assert (answer - picture).abs().max() < 1e-5
 
