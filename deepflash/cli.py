@@ -1197,6 +1197,33 @@ def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool,
     return _print_account(account, json)
 
 
+@cli.command("style-transfer")
+@click.argument("photo", type=_FILE)
+@click.argument("example", type=_FILE)
+@click.option("-o", "--out", required=True, type=_FILE, help="The result: a .jpg, or a .png.")
+@click.option("--mask", type=_FILE, help="Grey picture of PHOTO's size: white where the subject is. Wants --example-mask.")
+@click.option("--example-mask", type=_FILE, help="The same for EXAMPLE. Subject and background are then restyled apart.")
+@click.option(
+    "--landmarks",
+    type=click.Choice(["small", "large"]),
+    default="small",
+    show_default=True,
+    help="5 points of a face, or 68, whose model is not for commercial products.",
+)
+@json_option
+def style_transfer_command(
+    photo: Path, example: Path, out: Path, mask: Path | None, example_mask: Path | None, landmarks: Any, json: bool
+) -> None:
+    """Give a portrait the light, contrast and colours of another one, without a network (Shih et al. 2014)."""
+    from deepflash.model.style_transfer import transfer_style_file
+
+    if (mask is None) != (example_mask is None):
+        raise click.UsageError("give --mask and --example-mask both, or neither")
+    masks = (mask, example_mask) if mask and example_mask else None
+    transfer_style_file(photo, example, out, masks=masks, landmarks=landmarks)
+    click.echo(dumps({"photo": str(photo), "example": str(example), "out": str(out)}) if json else f"{out} is written")
+
+
 @cli.command("demo")
 @click.argument("folder", type=_FOLDER, default="demo")
 @sitters_option

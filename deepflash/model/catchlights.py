@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepflash.model.correspondence import Correspondence
-from deepflash.model.stacks import Channel, normalised
+from deepflash.model.stacks import Channel, blurred, normalised
 from deepflash.pairs import Face
 from deepflash.pictures import Picture
 
@@ -38,6 +38,17 @@ class Iris:
     y: float
     radius: float
     corners: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A square of whole pixels around an iris, 4 radii wide, and how far its middle is off the iris's, in radii."""
+
+    left: int
+    top: int
+    side: int
+    radius: float
+    off: NDArray[np.float64]
 
 
 def transfer_catchlights(styled: Picture, picture: Picture, example: Picture, found: Correspondence) -> Picture:
@@ -102,36 +113,22 @@ def find_iris(picture: Picture, face: Face, name: str) -> Iris | None:
     return Iris(float(middle[0] + off[0]), float(middle[1] + off[1]), radius / shrink, corners)
 
 
-def highlights(picture: Picture, iris: Iris, side: int) -> tuple[Channel, Channel]:
-    """Return a patch around an iris, and how much of it is highlight.
-
-    Returns
-    -------
-    (side, side, 3) and (side, side) float32
-        RGB from 0 to 255, and 0 to 1. The patch is 4 radii wide.
-    """
-    patch = _around(picture, np.array([iris.x, iris.y]), side / (4 * iris.radius), side)
-    lightness, seen = _lightness(patch), _seen_iris(iris, side)
-    above = lightness - np.median(lightness[seen > 0.5])
-    bright = ((above - _BRIGHT[0]) / (_BRIGHT[1] - _BRIGHT[0])).clip(0, 1)
-    return patch, np.asarray(bright * seen, dtype=np.float32)
-
-
 def _transfer(result: Picture, picture: Picture, example: Picture, iris: Iris, example_iris: Iris) -> None:
-    side = 2 * round(2 * iris.radius)
-    _, old = highlights(picture, iris, side)
-    light, new = highlights(example, example_iris, side)
-    seen = _seen_iris(iris, side)
-    if max(old.sum() / seen.sum(), new.sum() / seen.sum()) > _MOST_BRIGHT:
-        return
-    left, top = round(iris.x - (side - 1) / 2), round(iris.y - (side - 1) / 2)
+    frame = _frame(iris)
+    left, top, side = frame.left, frame.top, frame.side
     if min(left, top) < 0 or left + side > result.shape[1] or top + side > result.shape[0]:
+        return
+    seen = _seen_iris(iris, frame)
+    _, old = _highlights(picture, iris, frame)
+    light, new = _highlights(example, example_iris, frame)
+    if max(old.sum(), new.sum()) > _MOST_BRIGHT * seen.sum():
         return
     eye = result[top : top + side, left : left + side].astype(np.float32)
     old, new = _with_halo(old, seen), _with_halo(new, seen)
     gone = (old - new).clip(0, None)
     iris_alone = np.asarray(seen * (1 - old), dtype=np.float32)
-    filled = np.stack([normalised(channel, iris_alone, _AROUND * iris.radius).full() for channel in cv2.split(eye)], axis=2)
+    holes = (normalised(eye[..., number].copy(), iris_alone, _AROUND * iris.radius).full() for number in range(3))
+    filled = np.stack(list(holes), axis=2)
     mixed = eye + gone[..., None] * (filled - eye) + new[..., None] * (light - eye)
     result[top : top + side, left : left + side] = mixed.round().clip(0, 255)
 
@@ -149,7 +146,7 @@ def _circles(patch: Channel) -> list[tuple[float, tuple[float, float], float]]:
     middle = (len(patch) - 1) / 2
     right, down = (reach * _SEARCH_PX for reach in _SEARCH)
     angles = np.radians([*range(-40, 31, 10), *range(150, 221, 10)])  # y down: less of the upper rim, which the lid hides
-    smooth = cv2.GaussianBlur(patch, (0, 0), 1.5)
+    smooth = blurred(patch, 1.5).full()
     found = []
     for radius in (share * _SEARCH_PX for share in _RADII):
         for x in np.arange(middle - right, middle + right + 1, 2):
@@ -161,17 +158,35 @@ def _circles(patch: Channel) -> list[tuple[float, tuple[float, float], float]]:
 
 def _along(patch: Channel, x: float, y: float, radius: float, angles: NDArray[np.float64]) -> NDArray[np.float32]:
     across, down = x + radius * np.cos(angles), y + radius * np.sin(angles)
-    return patch[down.round().astype(int), across.round().astype(int)]
+    return np.asarray(patch[down.round().astype(int), across.round().astype(int)], dtype=np.float32)
 
 
-def _seen_iris(iris: Iris, side: int) -> Channel:
-    """Return (side, side): 1 on the iris, as far as the lids open, falling to 0 over a tenth of the radius."""
-    y, x = (np.mgrid[:side, :side] - (side - 1) / 2) * (4 / side)  # in radii
+def _frame(iris: Iris) -> _Frame:
+    side = 2 * round(2 * iris.radius)
+    left, top = round(iris.x - (side - 1) / 2), round(iris.y - (side - 1) / 2)
+    off = np.array([left + (side - 1) / 2 - iris.x, top + (side - 1) / 2 - iris.y]) / iris.radius
+    return _Frame(left, top, side, iris.radius, off)
+
+
+def _highlights(picture: Picture, iris: Iris, frame: _Frame) -> tuple[Channel, Channel]:
+    """Bring an iris to where another one is in its frame: (side, side, 3) from 0 to 255, and how much of it is highlight."""
+    middle = np.array([iris.x, iris.y]) + frame.off * iris.radius
+    patch = _around(picture, middle, frame.radius / iris.radius, frame.side)
+    lightness, seen = _lightness(patch), _seen_iris(iris, frame)
+    above = lightness - np.percentile(lightness[seen > 0.5], 25)  # three quarters may be glare
+    bright = ((above - _BRIGHT[0]) / (_BRIGHT[1] - _BRIGHT[0])).clip(0, 1)
+    return patch, np.asarray(bright * seen, dtype=np.float32)
+
+
+def _seen_iris(iris: Iris, frame: _Frame) -> Channel:
+    """Return (side, side): 1 on the iris, as far as its lids open, falling to 0 over a tenth of the radius."""
+    y, x = (np.mgrid[: frame.side, : frame.side] - (frame.side - 1) / 2) / frame.radius
+    x, y = x + frame.off[0], y + frame.off[1]  # in radii, from the iris's middle
     disc = (0.95 - np.hypot(x, y)) / 0.1  # a little less than the iris: beside it is the sclera, which is bright
-    from_corner = np.stack([iris.x + x * iris.radius, iris.y + y * iris.radius], axis=2) - iris.corners.mean(axis=0)
+    from_corners = np.stack([iris.x + x * iris.radius, iris.y + y * iris.radius], axis=2) - iris.corners.mean(axis=0)
     along = iris.corners[1] - iris.corners[0]
     width = float(np.linalg.norm(along))
-    right, down = from_corner @ along / width**2, from_corner @ np.array([-along[1], along[0]]) / width**2
+    right, down = from_corners @ along / width**2, from_corners @ np.array([-along[1], along[0]]) / width**2
     lens = 1 - (2 * right) ** 2
     lids = (lens - np.where(down < 0, -down / _OPENING[0], down / _OPENING[1])) / 0.1
     return np.asarray(np.minimum(disc, lids).clip(0, 1), dtype=np.float32)
