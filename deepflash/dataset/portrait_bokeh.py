@@ -37,7 +37,7 @@ _GAMMA = 2.2
 def write_bokeh_pairs(photos: Sequence[Path], folder: Path, *, report: Report = silent) -> Account:
     """Make a pair of each portrait: `folder/original/NAME.jpg` as it is, `folder/bokeh/NAME.jpg` with a blurred background.
 
-    Pairs that are there already are skipped. A portrait is set aside that cannot be read, shows no face, or is called as another.
+    Pairs that are there already are skipped. Set aside is what cannot be read, shows no face, or is called as another.
 
     Raises
     ------

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from deepflash.model.hourglass import Hourglass
 from deepflash.model.precision import full_precision
 
-KERNELS_PX = (25, 45, 75)
+Kernels = tuple[int, int, int]
+
+KERNELS_PX: Kernels = (25, 45, 75)
 """Sides of the three Gaussian kernels, section 3."""
+_KERNELS_BELONG_TO_PX = 512  # longer side of the pictures that the paper begins with
 
 
 class Bokeh(nn.Module):
@@ -27,13 +30,16 @@ class Bokeh(nn.Module):
     ----------
     width
         Multiplies every number of the hourglass' channels; 1 is MegaDepth's, 5.36 million parameters.
+    kernels_px
+        Sides of the Gaussian kernels, odd; for pictures smaller than the paper's see `kernels_for`.
     seed
         Of all first weights.
     """
 
-    def __init__(self, width: float = 1.0, *, seed: int = 0) -> None:
+    def __init__(self, width: float = 1.0, *, kernels_px: Kernels = KERNELS_PX, seed: int = 0) -> None:
         super().__init__()
-        self.hourglass = Hourglass(width, outputs=1 + len(KERNELS_PX), seed=seed)
+        self.kernels_px = kernels_px
+        self.hourglass = Hourglass(width, outputs=1 + len(kernels_px), seed=seed)
 
     def load_megadepth(self, path: Path) -> None:
         """Begin with a network that was trained to see depth, see `Hourglass.load_megadepth`; the last layer begins anew."""
@@ -42,12 +48,23 @@ class Bokeh(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         shares = self.shares(pictures).float()
         with full_precision(pictures.device):
-            return mixed(pictures, shares)
+            return mixed(pictures, shares, self.kernels_px)
 
     def shares(self, pictures: Tensor) -> Tensor:
         """Return how much of the picture and of each blurred copy every pixel gets, (N, 4, H, W); they sum to 1."""
         shares: Tensor = self.hourglass(pictures).softmax(dim=1)
         return shares
+
+
+def kernels_for(size: int) -> Kernels:
+    """Return the kernels' sides for pictures with a longer side of `size` px: the paper's, or less in proportion below 512.
+
+    >>> kernels_for(1024), kernels_for(256), kernels_for(128)
+    ((25, 45, 75), (13, 23, 37), (7, 13, 19))
+    """
+    scale = min(1.0, size / _KERNELS_BELONG_TO_PX)
+    first, second, third = (1 + 2 * round(scale * (side - 1) / 2) for side in KERNELS_PX)
+    return first, second, third
 
 
 @torch.no_grad()
@@ -73,20 +90,20 @@ def at_full_size(network: Bokeh, photographs: Tensor, height: int, width: int) -
     """
     small = F.interpolate(photographs, (height, width), mode="bilinear", antialias=True, align_corners=False)
     shares = network.shares(small).float()
-    smooth = torch.cat([shares[:, :1], _blurred_part(small, shares)], dim=1)
+    smooth = torch.cat([shares[:, :1], _blurred_part(small, shares, network.kernels_px)], dim=1)
     smooth = F.interpolate(smooth, photographs.shape[-2:], mode="bilinear", align_corners=False)
     return photographs * smooth[:, :1] + smooth[:, 1:]
 
 
-def mixed(pictures: Tensor, shares: Tensor) -> Tensor:
+def mixed(pictures: Tensor, shares: Tensor, kernels_px: Kernels = KERNELS_PX) -> Tensor:
     """Return equation 1: the picture and its blurred copies, mixed by their shares (N, 4, H, W)."""
-    return pictures * shares[:, :1] + _blurred_part(pictures, shares)
+    return pictures * shares[:, :1] + _blurred_part(pictures, shares, kernels_px)
 
 
 def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
     """Blur with a Gaussian kernel of an odd side, as OpenCV's `GaussianBlur` does when it is told the side alone.
 
-    The paper does not give sigma; that of OpenCV, 0.3 ((side - 1) / 2 - 1) + 0.8, is 4.1, 7.1 and 11.6 pixels for its kernels.
+    (Up to 7 pixels OpenCV has a table of its own.) The paper does not give sigma; that of OpenCV, 0.3 ((side - 1) / 2 - 1) + 0.8, is 4.1, 7.1 and 11.6 pixels for its kernels.
     Beyond the border the picture is mirrored about its outermost pixels. (N, C, H, W) in and out.
     """
     radius = kernel_px // 2
@@ -101,9 +118,9 @@ def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
     return both.view(pictures.shape)
 
 
-def _blurred_part(pictures: Tensor, shares: Tensor) -> Tensor:
+def _blurred_part(pictures: Tensor, shares: Tensor, kernels_px: Kernels) -> Tensor:
     copies = [
-        blurred(pictures, kernel_px) * share for kernel_px, share in zip(KERNELS_PX, shares[:, 1:, None].unbind(1), strict=True)
+        blurred(pictures, kernel_px) * share for kernel_px, share in zip(kernels_px, shares[:, 1:, None].unbind(1), strict=True)
     ]
     return torch.stack(copies).sum(dim=0)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage import data
 
-from deepflash.model.bokeh import Bokeh, at_full_size, blurred, mixed
+from deepflash.model.bokeh import Bokeh, at_full_size, blurred, kernels_for, mixed
 from tests.model.test_hourglass import megadepth
 
 
@@ -21,7 +21,7 @@ def by_opencv(picture: torch.Tensor, kernel_px: int) -> torch.Tensor:
     return torch.from_numpy(blurred).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize("kernel_px", [25, 45, 75])
+@pytest.mark.parametrize("kernel_px", [11, 25, 45, 75])
 def test_the_blur_is_opencvs(kernel_px: int) -> None:
     picture = astronaut()[..., :90]
     assert (blurred(picture, kernel_px) - by_opencv(picture, kernel_px)).abs().max() < 1e-5
@@ -44,6 +44,13 @@ def test_the_mixture_is_equation_1() -> None:
     copies = [picture, *(by_opencv(picture, kernel_px) for kernel_px in (25, 45, 75))]
     wanted = sum(shares[:, place : place + 1] * copy for place, copy in enumerate(copies))
     assert (mixed(picture, shares) - wanted).abs().max() < 1e-5
+
+
+def test_smaller_pictures_have_smaller_kernels() -> None:
+    network, picture = Bokeh(0.125, kernels_px=kernels_for(128)).eval(), astronaut(64)
+    copies = [picture, *(blurred(picture, kernel_px) for kernel_px in (7, 13, 19))]
+    wanted = (torch.stack(copies, dim=1) * network.shares(picture)[:, :, None]).sum(dim=1)
+    assert torch.allclose(network(picture), wanted, atol=1e-6)
 
 
 def test_shares_sum_to_one_so_what_is_flat_stays() -> None:
