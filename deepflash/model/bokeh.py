@@ -103,8 +103,9 @@ def mixed(pictures: Tensor, shares: Tensor, kernels_px: Kernels = KERNELS_PX) ->
 def blurred(pictures: Tensor, kernel_px: int) -> Tensor:
     """Blur with a Gaussian kernel of an odd side, as OpenCV's `GaussianBlur` does when it is told the side alone.
 
-    (Up to 7 pixels OpenCV has a table of its own.) The paper does not give sigma; that of OpenCV, 0.3 ((side - 1) / 2 - 1) + 0.8, is 4.1, 7.1 and 11.6 pixels for its kernels.
-    Beyond the border the picture is mirrored about its outermost pixels. (N, C, H, W) in and out.
+    The paper does not give sigma; that of OpenCV, 0.3 ((side - 1) / 2 - 1) + 0.8, is 4.1, 7.1 and 11.6 pixels for its kernels.
+    (Up to 7 pixels OpenCV has a table instead.) Beyond the border the picture is mirrored about its outermost pixels.
+    (N, C, H, W) in and out.
     """
     radius = kernel_px // 2
     sigma = 0.3 * (radius - 1) + 0.8
