@@ -36,24 +36,26 @@ from deepflash.model.network import DeepFlash
 from deepflash.model.ranks import Ranks, device_of_rank, joined
 from deepflash.model.recipe import Recipe, load_recipe
 from deepflash.model.runs import (
+    SNAPSHOTS_FOLDER,
     WEIGHTS_FILE,
+    Origin,
+    TrainedRun,
     answer,
     build_network,
     enter_run,
     load_run,
+    read_origin,
     save_weights,
     to_device,
     usable_device,
 )
 from deepflash.model.validation import Compared, Scores, compare, mean_scores
-from deepflash.model.weights import load_vgg16
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
 
 STATE_FILE = "state.pt"
 SAMPLES_FOLDER = "samples"
-SNAPSHOTS_FOLDER = "snapshots"
 BEST_FILE = "best.safetensors"
 
 _STATE_FORMAT = 2
@@ -106,6 +108,8 @@ class _Task:
     ranks: Ranks
     last_step: int
     validate_every: int
+    origin: Origin
+    start: TrainedRun | None  # of a run that begins with another's weights
 
 
 @dataclass
@@ -219,7 +223,7 @@ def _mend_weights(task: _Task, state: _State) -> None:
     try:
         load_run(task.run)
     except ModelError:
-        save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
+        save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step, task.origin)
 
 
 def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ranks) -> _Task:
@@ -232,8 +236,9 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
             f"the recipe wants pictures of {plan.size} px, but {shards} holds {dataset.size} px;"
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
+    start = _start(run, plan)
     if ranks.is_first:
-        enter_run(run, plan, dataset)
+        enter_run(run, plan, dataset, start)
         sweep_temporaries(run)
     ranks.wait()
     last_step = math.ceil(plan.epochs * len(entries) / plan.batch)
@@ -247,7 +252,21 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
         ranks=ranks,
         last_step=min(last_step, plan.max_steps) if plan.max_steps else last_step,
         validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
+        origin=read_origin(run),
+        start=start,
     )
+
+
+def _start(run: Path, plan: Recipe) -> TrainedRun | None:
+    """Return the run that a new one begins with, if its recipe names one."""
+    if not plan.start_from or (run / STATE_FILE).exists():
+        return None
+    start = load_run(Path(plan.start_from))
+    differences = start.recipe.differences_of_network(plan)
+    if differences:
+        listed = ", ".join(f"{name} {theirs}, not {ours}" for name, (theirs, ours) in differences.items())
+        raise ModelError(f"{plan.start_from} cannot be started from: it has {listed}; change the recipe, or start from another")
+    return start
 
 
 def _go_on(
@@ -388,9 +407,11 @@ def _keep(task: _Task, state: _State, psnr: float) -> None:
     weights = _weights_to_use(task, state)
     if psnr > state.best_psnr:
         state.best_psnr = psnr
-        save_weights(task.run / BEST_FILE, weights, task.recipe, state.step)
+        save_weights(task.run / BEST_FILE, weights, task.recipe, state.step, task.origin)
     if task.recipe.keep and state.step:
-        save_weights(task.run / SNAPSHOTS_FOLDER / f"step-{state.step:06d}.safetensors", weights, task.recipe, state.step)
+        save_weights(
+            task.run / SNAPSHOTS_FOLDER / f"step-{state.step:06d}.safetensors", weights, task.recipe, state.step, task.origin
+        )
         snapshots = sorted((task.run / SNAPSHOTS_FOLDER).glob("step-*.safetensors"))
         for old in snapshots[: -task.recipe.keep]:
             old.unlink()
@@ -404,13 +425,10 @@ def _row(compared: Compared) -> Picture:
 
 def _begin(task: _Task, report: Report) -> _State:
     torch.manual_seed(task.recipe.seed)
-    network = build_network(task.recipe)
-    if task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
-        if not isinstance(network, DeepFlash):
-            raise ModelError(f"the network {task.recipe.network} has no VGG-16 encoder; take encoder_weights out of the recipe")
-        weights = load_vgg16(Path(task.recipe.encoder_weights), order=task.recipe.encoder_order)
-        network.load_encoder(weights)
-        report(0, task.last_step, f"the encoder begins with {weights.report()}")
+    network = task.start.network if task.start else build_network(task.recipe)
+    if isinstance(network, DeepFlash) and task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
+        matched = network.load_encoder(Path(task.recipe.encoder_weights), task.recipe.encoder_order)
+        report(0, task.last_step, f"the encoder begins with {matched}")
     network = to_device(network, task.device).train()
     betas = (task.recipe.beta1, task.recipe.beta2)
     optimizer = torch.optim.AdamW(
@@ -422,7 +440,7 @@ def _begin(task: _Task, report: Report) -> _State:
 
 
 def _save(task: _Task, state: _State) -> None:
-    save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
+    save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step, task.origin)
     content = {
         "format": _STATE_FORMAT,
         "step": state.step,
