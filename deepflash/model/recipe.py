@@ -11,6 +11,7 @@ from typing import Any, Literal
 from deepflash.errors import ModelError
 from deepflash.model.encoders import ENCODERS
 from deepflash.model.encodings import ENCODINGS
+from deepflash.model.metrics import scales_for
 from deepflash.model.network import STRIDE
 
 
@@ -66,6 +67,10 @@ class Recipe:
     """What is minimised, see `losses.picture_loss`; "squares" with mean_weight 0 is equation 5."""
     ssim_weight: float = 0.0
     """Weight of 1 - SSIM, which is added to the loss; 0 is the paper."""
+    ms_ssim_weight: float = 0.0
+    """Weight of 1 - MS-SSIM, which is added to the loss."""
+    ms_ssim_scales: int = 0
+    """Over how many scales MS-SSIM is taken in the loss; 0 is as many as the size allows, at most 5."""
     mean_weight: float = 1.0
     """Weight of the mean colour in the loss "squares": 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
     ema: float = 0.0
@@ -96,6 +101,9 @@ class Recipe:
         normalises = self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16")
         if normalises and self.batch // self.accumulate * (self.size // STRIDE) ** 2 < 2:
             raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
+        if self.ms_ssim_scales > scales_for(self.size):
+            most = scales_for(self.size)
+            raise ModelError(f"pictures of {self.size} px allow {most} scales of MS-SSIM; lower ms_ssim_scales or raise size")
         odd = [name for name in _OF_DEEPFLASH if getattr(self, name) != getattr(type(self), name)]
         if self.network == "light" and odd:
             raise ModelError(f"the light network has no {' and no '.join(odd)}; leave that out")
@@ -251,6 +259,8 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "schedule": _one_of("constant", "cosine"),
     "loss": _one_of("squares", "l1", "charbonnier"),
     "ssim_weight": _at_least(0),
+    "ms_ssim_weight": _at_least(0),
+    "ms_ssim_scales": ((lambda scales: 0 <= scales <= 5), "from 0 to 5"),
     "mean_weight": _at_least(0),
     "ema": _share(),
     "weight_decay": _at_least(0),

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from deepflash.files import write_durably, write_json
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import Interval
-from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair, scales_for
+from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair
+from deepflash.model.metrics import scales_for
 from deepflash.pictures import Picture, encode, jpeg_base64
 
 _TEMPLATE = files("deepflash.model") / "evaluation.html"

@@ -340,7 +340,15 @@ def _loss(task: _Task, state: _State, prepared: Tensor, target: Tensor) -> Tenso
     recipe, decode = task.recipe, task.encoding.decode
     decoded = decode(prepared, answer(state.called, prepared, recipe.precision))
     wanted = decode(prepared, target)
-    return picture_loss(decoded, wanted, kind=recipe.loss, mean_weight=recipe.mean_weight, ssim_weight=recipe.ssim_weight)
+    return picture_loss(
+        decoded,
+        wanted,
+        kind=recipe.loss,
+        mean_weight=recipe.mean_weight,
+        ssim_weight=recipe.ssim_weight,
+        ms_ssim_weight=recipe.ms_ssim_weight,
+        ms_ssim_scales=recipe.ms_ssim_scales,
+    )
 
 
 def _gradients_averaged(called: nn.Module, now: bool) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from deepflash.errors import ModelError, ShardError
 from deepflash.files import sha256_of
 from deepflash.model.evaluate import evaluate
-from deepflash.model.recipe import load_recipe
+from deepflash.model.recipe import load_recipe, recipe_names
 from deepflash.model.runs import load_run
 from deepflash.model.tensorfile import write_tensors
 from deepflash.model.train import TrainResult, read_metrics, train
@@ -450,6 +450,32 @@ def test_two_processes_train_as_one_with_the_same_batches(shards: Path, tmp_path
         assert ours.pop("split") == theirs.pop("split")
         assert theirs == pytest.approx(ours, rel=0.01)
     assert len(alone) == 6
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluated(
+    name: str, shards: Path, tmp_path: Path
+) -> None:
+    """Small and short, and else as it is shipped."""
+    recipe = load_recipe(name, ["size=32", "width=0.0625", "batch=4", "max_steps=4"])
+    train(shards, tmp_path / "whole", recipe, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", recipe, device="cpu", report=stop_at(2))
+    assert train(shards, tmp_path / "run", recipe, device="cpu").resumed_from == 2
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
+    assert evaluation.runs[0].mean("studio")["psnr"].mean > 5
+
+
+@pytest.mark.parametrize("change", ["encoder=resnet18", "batch_norm=false", "image_skip=true", "ms_ssim_weight=0.1"])
+def test_every_option_trains_and_resumes_with_the_same_bits(change: str, shards: Path, recipe: Path, tmp_path: Path) -> None:
+    plan = load_recipe(recipe, [change, "max_steps=4"])
+    train(shards, tmp_path / "whole", plan, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", plan, device="cpu", report=stop_at(3))
+    train(shards, tmp_path / "run", plan, device="cpu")
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert load_run(tmp_path / "run" / "best.safetensors").recipe == plan
 
 
 def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
