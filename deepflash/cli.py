@@ -44,6 +44,11 @@ def main() -> NoReturn:
     except DeepflashError as error:
         click.echo(f"Error: {error}", err=True)
         code = ExitCode.FAILURE
+    except ModuleNotFoundError as error:
+        if (error.name or "deepflash").partition(".")[0] == "deepflash":
+            raise
+        click.echo(f"Error: the Python module {error.name} is not installed; install it, or all of deepflash", err=True)
+        code = ExitCode.FAILURE
     except OSError as error:
         if error.filename is None and error.errno not in _NOT_OURS:
             raise
@@ -1130,10 +1135,13 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
 
     --set start_from=OTHER begins with the weights of another run, or of one of its weights files.
     """
+    from deepflash.model.journal import has_tensorboard
     from deepflash.model.recipe import load_recipe
     from deepflash.model.train import train
     from deepflash.progress import shown
 
+    if not has_tensorboard() and os.environ.get("RANK", "0") == "0":
+        click.echo("note: tensorboard is not installed, so its events are not written; metrics.jsonl holds the curve", err=True)
     with shown("train") as report:
         result = train(shards, run, load_recipe(recipe, changes), device=device, report=report)
     if result.rank:
