@@ -12,7 +12,9 @@ trains with several processes, each on its share of every batch (ranks.py).
 
 import math
 import pickle
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -237,6 +239,8 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
     start = _start(run, plan)
+    if plan.compile:
+        _refuse_without_compiler(device)
     if ranks.is_first:
         enter_run(run, plan, dataset, start)
         sweep_temporaries(run)
@@ -269,6 +273,18 @@ def _start(run: Path, plan: Recipe) -> TrainedRun | None:
     return start
 
 
+def _refuse_without_compiler(device: torch.device) -> None:
+    """Compile something small: what is missing shall be said before training begins, and in a sentence."""
+    try:
+        torch.compile(lambda values: values.sin().relu() + 1)(torch.ones(8, device=device))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(
+            f"the recipe wants compile, but torch cannot compile here ({reason}); install a C++ compiler and Python's headers,"
+            " or --set compile=false"
+        ) from error
+
+
 def _go_on(
     task: _Task,
     state: _State,
@@ -292,7 +308,7 @@ def _go_on(
         if journal:
             _log_loss(task, state, journal, loss)
             rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
-            report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s{_memory(task.device)}")
+            report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s, {_memory_gb(task.device):.1f} GB")
             if milestone:
                 _validate(task, state, journal)
         stopping = ranks.any(stop_requested.is_set(), task.device)
@@ -309,8 +325,12 @@ def _journal_of(task: _Task, step: int) -> AbstractContextManager[Journal | None
     return Journal(task.run, step) if task.ranks.is_first else nullcontext()
 
 
-def _memory(device: torch.device) -> str:
-    return f", {torch.cuda.max_memory_allocated(device) / 10**9:.1f} GB" if device.type == "cuda" else ""
+def _memory_gb(device: torch.device) -> float:
+    """Return the most memory that was in use: the GPU's, or this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 10**9
+    unit_bytes = 1 if sys.platform == "darwin" else 1024  # getrusage(2) counts in kilobytes, but for Apple's
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 10**9
 
 
 def _take_step(task: _Task, state: _State, batch: Batch) -> float:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -149,13 +151,14 @@ def test_it_trains_in_a_thread(shards: Path, recipe: Path, tmp_path: Path) -> No
     assert results[0].steps == 2
 
 
-def test_progress_tells_the_loss(shards: Path, tmp_path: Path) -> None:
+def test_progress_tells_loss_speed_and_memory(shards: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.toml"
     short.write_text(TINY_RECIPE + "max_steps = 3\n")
     calls: list[tuple[int, int, str]] = []
     train(shards, tmp_path / "run", short, device="cpu", report=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
-    assert all(call[2].startswith("loss 0.") for call in calls)
+    notes = [re.fullmatch(r"loss 0\.\d+, \d+ pictures/s, (\d+\.\d) GB", call[2]) for call in calls]
+    assert all(note and 0.1 < float(note[1]) < 50 for note in notes)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
@@ -493,3 +496,43 @@ def test_metrics_are_lines_of_json_in_order(finished: Path) -> None:
         (22, "train"),
         (22, "val"),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+def test_a_run_goes_on_compiled_and_not_compiled(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    """Two steps compiled, two not, the rest compiled: names stay, and so does the curve, but for its last digits."""
+    plain = load_recipe(recipe, ["max_steps=6"])
+    compiled = replace(plain, compile=True)
+    train(shards, tmp_path / "plain", plain, device="cpu")
+    for plan, step in ((compiled, 2), (plain, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            train(shards, tmp_path / "run", plan, device="cpu", report=stop_at(step))
+    result = train(shards, tmp_path / "run", compiled, device="cpu")
+
+    assert (result.resumed_from, result.steps) == (4, 6)
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "run"))
+    assert one.keys() == other.keys()
+    for ours, theirs in zip(*(read_metrics(tmp_path / name) for name in ("plain", "run")), strict=True):
+        assert ours.pop("split") == theirs.pop("split")
+        assert theirs == pytest.approx(ours, rel=0.01)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert not any("_orig_mod" in name for name in (*state["network"], *state["averaged"]))
+    assert load_run(tmp_path / "run").step == 6
+
+
+def test_without_a_compiler_it_says_so_before_training_begins(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deepflash", "train", str(shards), str(tmp_path / "run"), f"--recipe={recipe}"]
+    environment = {**os.environ, "CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [*command, "--set=compile=true", "--device=cpu"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert "the recipe wants compile, but torch cannot compile here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
