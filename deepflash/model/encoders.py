@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepflash.errors import ModelError
-from deepflash.model.weights import IMAGENET_MEAN, IMAGENET_STD, Order, load_state, load_vgg16
+from deepflash.model.weights import IMAGENET_MEAN, IMAGENET_STD, Order, load_vgg16, read_arrays
 
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels of each stage
 _RESNET = (64, 64, 128, 256, 512)  # channels of conv1 and of conv2_x to conv5_x
@@ -118,8 +118,9 @@ class ResNet(nn.Module):
         ModelError
             if the file cannot be read, or is of a network of another depth or width.
         """
+        _, arrays, _ = read_arrays(path)
         unused = (_CLASSIFIER, _COUNTER)
-        found = {name: tensor for name, tensor in load_state(path).items() if not any(word in name for word in unused)}
+        found = {name: torch.from_numpy(array) for name, array in arrays.items() if not any(word in name for word in unused)}
         self._refuse_others(path, found)
         if order == "bgr":
             found["conv1.weight"] = found["conv1.weight"].flip(1)

@@ -157,7 +157,7 @@ def read_origin(run: Path) -> Origin:
     return _origin_in(identity)
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor], recipe: Recipe, step: int, origin: Origin) -> None:
+def save_weights(path: Path, weights: Mapping[str, Tensor], recipe: Recipe, step: int, origin: Origin = Origin()) -> None:
     """Write weights, durably, with what is needed to use them. Subjects are not named: files with weights are passed on."""
     metadata = {
         "format": str(RUN_FORMAT),

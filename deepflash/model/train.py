@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -225,7 +226,7 @@ def _mend_weights(task: _Task, state: _State) -> None:
     try:
         load_run(task.run)
     except ModelError:
-        save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step, task.origin)
+        _write_weights(task, state)
 
 
 def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ranks) -> _Task:
@@ -276,7 +277,9 @@ def _start(run: Path, plan: Recipe) -> TrainedRun | None:
 def _refuse_without_compiler(device: torch.device) -> None:
     """Compile something small: what is missing shall be said before training begins, and in a sentence."""
     try:
-        torch.compile(lambda values: values.sin().relu() + 1)(torch.ones(8, device=device))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.compile(lambda values: values.sin().relu() + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
@@ -432,14 +435,11 @@ def _validate(task: _Task, state: _State, journal: Journal) -> None:
 
 def _keep(task: _Task, state: _State, psnr: float) -> None:
     """Keep the weights that were validated if they are the best so far, and the last few if the recipe says so."""
-    weights = _weights_to_use(task, state)
     if psnr > state.best_psnr:
         state.best_psnr = psnr
-        save_weights(task.run / BEST_FILE, weights, task.recipe, state.step, task.origin)
+        _write_weights(task, state, BEST_FILE)
     if task.recipe.keep and state.step:
-        save_weights(
-            task.run / SNAPSHOTS_FOLDER / f"step-{state.step:06d}.safetensors", weights, task.recipe, state.step, task.origin
-        )
+        _write_weights(task, state, f"{SNAPSHOTS_FOLDER}/step-{state.step:06d}.safetensors")
         snapshots = sorted((task.run / SNAPSHOTS_FOLDER).glob("step-*.safetensors"))
         for old in snapshots[: -task.recipe.keep]:
             old.unlink()
@@ -468,7 +468,7 @@ def _begin(task: _Task, report: Report) -> _State:
 
 
 def _save(task: _Task, state: _State) -> None:
-    save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step, task.origin)
+    _write_weights(task, state)
     content = {
         "format": _STATE_FORMAT,
         "step": state.step,
@@ -498,6 +498,10 @@ def _restore(task: _Task, state: _State) -> None:
         torch.set_rng_state(content["random"].cpu())
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path} is damaged ({error}); remove it to begin again, or train in a new folder") from error
+
+
+def _write_weights(task: _Task, state: _State, name: str = WEIGHTS_FILE) -> None:
+    save_weights(task.run / name, _weights_to_use(task, state), task.recipe, state.step, task.origin)
 
 
 def _weights_to_use(task: _Task, state: _State) -> dict[str, Tensor]:

@@ -40,9 +40,9 @@ _CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # places in `features`
 
 _IMAGENET_RGB = (123.68, 116.779, 103.939)  # of 255
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of RGB in [0, 1], as torchvision's networks want it subtracted."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of red, green and blue in [0, 1]: torchvision's networks want `(rgb - mean) / std`."""
 _FACES_RGB = (129.18628, 104.76238, 93.59396)  # of 255; VGG-Face
 
 
@@ -148,7 +148,7 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
         if the file cannot be read, is of no such kind, lacks a convolution or has it in another shape, or a library that
         its format needs is not installed.
     """
-    kind, arrays, mean = _read(path)
+    kind, arrays, mean = read_arrays(path)
     for form in _FORMS[kind]:
         found = _convolutions(arrays, form)
         if found:
@@ -164,22 +164,16 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
     return Vgg16Weights(kernels, biases, mean or form.mean, form.std, form.name, chosen, sha256_of(path))
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dictionary of PyTorch, `.pth`, `.pt` or `.safetensors`: float32 tensors by their names.
+def read_arrays(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
+    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one.
+
+    A `module.` in front of names, as of networks trained on several GPUs, is taken away; nothing in the file is executed.
 
     Raises
     ------
     ModelError
-        if the file cannot be read or is no such dictionary.
+        if the file cannot be read, is of no known kind, or a library that its format needs is not installed.
     """
-    kind, arrays, _ = _read(path)
-    if kind != "torch":
-        raise ModelError(f"{path} is no state dictionary of PyTorch; give a .pth, .pt or .safetensors file")
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _read(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
-    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one."""
     readers: dict[str, Callable[[Path], tuple[str, Arrays, tuple[float, float, float] | None]]] = {
         ".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors, ".h5": _read_keras,
         ".hdf5": _read_keras, ".npy": _read_numpy, ".mat": _read_matconvnet, ".t7": _read_lua,
