@@ -311,7 +311,8 @@ def _go_on(
         if journal:
             _log_loss(task, state, journal, loss)
             rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
-            report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s, {_memory_gb(task.device):.1f} GB")
+            speed = f"{rate:.{0 if rate >= 10 else 1}f} pictures/s"
+            report(state.step, task.last_step, f"loss {loss:.5f}, {speed}, {_memory_gb(task.device):.1f} GB")
             if milestone:
                 _validate(task, state, journal)
         stopping = ranks.any(stop_requested.is_set(), task.device)

@@ -155,7 +155,7 @@ def test_progress_tells_loss_speed_and_memory(shards: Path, tmp_path: Path) -> N
     calls: list[tuple[int, int, str]] = []
     train(shards, tmp_path / "run", short, device="cpu", report=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
-    notes = [re.fullmatch(r"loss 0\.\d+, \d+ pictures/s, (\d+\.\d) GB", call[2]) for call in calls]
+    notes = [re.fullmatch(r"loss 0\.\d+, (?:\d\.\d|\d\d+) pictures/s, (\d+\.\d) GB", call[2]) for call in calls]
     assert all(note and 0.1 < float(note[1]) < 50 for note in notes)
 
 
