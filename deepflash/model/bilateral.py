@@ -152,6 +152,8 @@ def _filter_by_blocks(pictures: Tensor, expansion: "_Expansion", sigma_s: float)
 def _reduced(pictures: Tensor, sigma_s: float) -> tuple[Tensor, int]:
     """Return area averages of the pictures, and how many times smaller: neighbours need no more than a wide blur shows."""
     shrink = max(1, _block_side(sigma_s) // _ENOUGH_PX)
+    if shrink == 1:
+        return pictures, 1
     height, width = pictures.shape[2:]
     return F.avg_pool2d(F.pad(pictures, (0, -width % shrink, 0, -height % shrink), mode="replicate"), shrink), shrink
 
@@ -171,8 +173,10 @@ def _moments(pictures: Tensor, expansion: "_Expansion", side: int) -> Tensor:
     products = _products(basis)
     sampled = []
     for part in _parts(blocks, expansion.count + 4 * points**2):
-        right = blocks[part][:, :, None] * products  # (B, 4, q^2, side^2)
-        functions = expansion.at(blocks[part, 1:]).transpose(0, 1)  # (B, K, side^2)
+        values = blocks[part]
+        right = values.new_empty(len(values), 4, *products.shape)  # in this order, not in that which * prefers
+        torch.mul(values[:, :, None], products, out=right)  # (B, 4, q^2, side^2)
+        functions = expansion.at(values[:, 1:]).transpose(0, 1)  # (B, K, side^2)
         sampled.append(torch.bmm(functions, right.flatten(1, 2).transpose(1, 2)))
     count, _, height, width = pictures.shape
     high, wide = -(-height // side), -(-width // side)
