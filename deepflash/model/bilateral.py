@@ -61,6 +61,11 @@ def bilateral(pictures: Tensor, sigma_s: float, sigma_r: float = SIGMA_R) -> Ten
     Tensor
         (N, 3, H, W) float32, on the same device.
 
+    Raises
+    ------
+    ValueError
+        if shape, type or range of the pictures, or a sigma, is another.
+
     Notes
     -----
     The range kernel's expansion is the Nystroem approximation of Williams and Seeger (NIPS 2000) at colours chosen by a
@@ -68,6 +73,8 @@ def bilateral(pictures: Tensor, sigma_s: float, sigma_r: float = SIGMA_R) -> Ten
     and Strain (SIAM J. Sci. Stat. Comput. 12, 1991) with polynomials.
     """
     _check(pictures, sigma_s, sigma_r)
+    if not len(pictures):
+        return pictures.clone()
     with torch.no_grad(), torch.autocast(pictures.device.type, enabled=False):
         together = 1 if pictures.device.type == "cpu" else max(1, _WORKING_SET_GPU // (64 * pictures[0].numel()))
         return torch.cat([_filter(chunk, sigma_s, sigma_r) for chunk in torch.split(pictures, together)])
@@ -296,13 +303,16 @@ def _expand_range(pictures: Tensor, sigma_r: float) -> _Expansion:
 def _palette(pictures: Tensor, step: float) -> NDArray[np.float64]:
     """Return the colours of the pictures, rounded to multiples of 1 / n no longer than `step`, each once."""
     levels = min(_LEVELS, math.ceil(1 / step))
-    low, high = (int(torch.round(end * levels)) for end in torch.aminmax(pictures))
+    ends = torch.stack(torch.aminmax(pictures))
+    if not ((ends > -1) & (ends < 2)).all():  # nor is NaN; noise may leave [0, 1] a little
+        raise ValueError(f"pictures must be RGB in [0, 1], not from {ends[0]:g} to {ends[1]:g}")
+    low, high = (int(end) for end in torch.round(ends * levels))
     side = high - low + 1
     codes = torch.zeros_like(pictures[:, 0], dtype=torch.int32)
     for channel in pictures.unbind(1):
         codes.mul_(side).add_(torch.round(channel * levels).sub_(low).to(torch.int32))
     seen = torch.zeros(side**3, dtype=torch.bool, device=pictures.device)
-    seen[codes.flatten()] = True
+    seen[codes.flatten().long()] = True
     found = np.unravel_index(np.flatnonzero(seen.cpu().numpy()), (side,) * 3)
     return (np.stack(found, axis=1) + low) / levels
 

@@ -100,6 +100,10 @@ def test_neighbours_from_a_smaller_copy_are_as_good() -> None:
     assert psnr(bilateral(large, 32.0)[..., ::2, ::2], bilateral(picture, 16.0)) > 60
 
 
+def test_no_pictures_are_no_pictures() -> None:
+    assert bilateral(torch.zeros(0, 3, 8, 8), 2.0).shape == (0, 3, 8, 8)
+
+
 def test_one_colour_stays_as_it_is() -> None:
     picture = torch.tensor([0.2, 0.9, 0.4])[None, :, None, None].expand(1, 3, 40, 33)
     assert torch.allclose(bilateral(picture, 4.0), picture, atol=1e-5)
@@ -130,6 +134,8 @@ def test_a_picture_does_not_depend_on_its_batch(sigma_s: float) -> None:
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 2.0, 0.4),
         (torch.zeros(1, 3, 8, 8), 0.5, 0.4),
         (torch.zeros(1, 3, 8, 8), 2.0, 0.0),
+        (torch.full((1, 3, 8, 8), 255.0), 2.0, 0.4),
+        (torch.full((1, 3, 8, 8), torch.nan), 2.0, 0.4),
     ],
 )
 def test_what_cannot_be_filtered_is_refused(pictures: Tensor, sigma_s: float, sigma_r: float) -> None:
