@@ -76,7 +76,7 @@ def bilateral(pictures: Tensor, sigma_s: float, sigma_r: float = SIGMA_R) -> Ten
     if not len(pictures):
         return pictures.clone()
     with torch.no_grad(), torch.autocast(pictures.device.type, enabled=False):
-        together = 1 if pictures.device.type == "cpu" else max(1, _WORKING_SET_GPU // (64 * pictures[0].numel()))
+        together = 1 if pictures.device.type == "cpu" else max(1, _WORKING_SET_GPU // (32 * pictures[0].numel()))
         return torch.cat([_filter(chunk, sigma_s, sigma_r) for chunk in torch.split(pictures, together)])
 
 
