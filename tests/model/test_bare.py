@@ -85,3 +85,22 @@ def test_it_trains_resumes_and_is_evaluated_with_five_packages_alone(shards: Pat
     assert "tensorboard is not installed, so its events are not written" in done.stderr
     assert not list((tmp_path / "run").glob("events.*"))
     assert list((tmp_path / "run" / "tables" / "worst").glob("*.png"))
+
+
+def test_what_needs_more_names_it_in_a_sentence(finished: Path, tmp_path: Path) -> None:
+    """Photographs are read with the help of Pillow."""
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    program = "import sys; sys.modules['PIL'] = None; from deepflash.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "enhance",
+        str(tmp_path / "photo.jpg"),
+        f"--run={finished}",
+        f"-o{tmp_path / 'out'}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("Error: the Python module PIL is not installed; install it, or all of deepflash\n")
+    assert "Traceback" not in done.stderr
