@@ -1,8 +1,8 @@
-"""Speed and accuracy of the model room: the bilateral filter beside OpenCV's, a training step, enhancing 13 megapixels.
+"""Speed of the model room: a training step, enhancing 13 megapixels. The bilateral filter has `bilateral.py`.
 
-    python benchmarks/model.py [--only filter|step|enhance]
+    python benchmarks/model.py [--only step|enhance]
 
-CPU seconds are user and system time of this process; accuracy is PSNR against the exact filter on the middle of the picture.
+CPU seconds are user and system time of this process.
 """
 
 import argparse
@@ -12,55 +12,23 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-import numpy as np
 import skimage.data
 import torch
 
-from deepflash.model.bilateral import bilateral, bilateral_exact
 from deepflash.model.enhance import Enhancer
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import load_recipe
 from deepflash.model.runs import TrainedRun, build_network
 
-SIGMA_S, SIGMA_R = 16.0, 0.4
-_MARGIN_PX = 40  # the exact filter's window to every side
-_MIDDLE = slice(192, 320)
-
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["filter", "step", "enhance"])
+    parser.add_argument("--only", choices=["step", "enhance"])
     only = parser.parse_args().only
-    for name, measure in {"filter": measure_filter, "step": measure_step, "enhance": measure_enhance}.items():
+    for name, measure in {"step": measure_step, "enhance": measure_enhance}.items():
         if only in {None, name}:
             measure()
-
-
-def measure_filter() -> None:
-    """Filter a 512 x 512 picture on one thread, with ours and with OpenCV's (which measures colours in L1)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    picture = skimage.data.astronaut().astype(np.float32) / 255
-    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
-    around = slice(_MIDDLE.start - _MARGIN_PX, _MIDDLE.stop + _MARGIN_PX)
-    inner = slice(_MARGIN_PX, -_MARGIN_PX)
-    exact = bilateral_exact(tensor[..., around, around], SIGMA_S, SIGMA_R)[..., inner, inner]
-
-    def ours() -> torch.Tensor:
-        return bilateral(tensor, SIGMA_S, SIGMA_R)
-
-    def opencv() -> torch.Tensor:
-        filtered = cv2.bilateralFilter(picture, 0, SIGMA_R, SIGMA_S)
-        return torch.from_numpy(filtered).permute(2, 0, 1)[None]
-
-    print("bilateral filter, 512 x 512 RGB, sigma_s 16, sigma_r 0.4, one thread")
-    for name, method in {"ours": ours, "OpenCV": opencv}.items():
-        seconds, result = _best_of(5, method)
-        error = result[..., _MIDDLE, _MIDDLE] - exact
-        print(f"  {name:<8} {seconds:6.3f} CPU s  {-10 * float(error.square().mean().log10()):5.1f} dB")
-    torch.set_num_threads(threads)
 
 
 def measure_step() -> None:

@@ -1,8 +1,8 @@
-"""VGG-16 weights that people have, in the formats they come in, brought to one form for the encoder.
+"""Weights that people have, in the formats they come in, brought to one form for the encoder.
 
-All hold the same thirteen convolutions; they differ in names, in the layout of the kernels, in the order of the colour
-channels, and in what they want subtracted. Here a file is recognised by its keys and shapes, the kernels become
-(out, in, height, width), blue-green-red becomes red-green-blue, and mean and scale are told beside the weights, so that
+VGG-16 comes in many. All hold the same thirteen convolutions; they differ in names, in the layout of the kernels, in the
+order of the colour channels, and in what they want subtracted. Here a file is recognised by its keys and shapes, the kernels
+become (out, in, height, width), blue-green-red becomes red-green-blue, and mean and scale are told beside the weights, so that
 the network always takes RGB in [0, 1]. The mean must not be folded into the first biases: beyond the border the
 convolutions see zeros, which stand for the mean colour (reference: models.md 2).
 
@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from torch import Tensor
 
 from deepflash.errors import ModelError
 from deepflash.files import sha256_of
+from deepflash.model.tensorfile import read_tensors
 
 Order = Literal["auto", "rgb", "bgr"]
 Arrays = dict[str, NDArray[np.float32]]
@@ -205,12 +206,15 @@ def _read_torch(path: Path) -> tuple[str, Arrays, None]:
             content = content[wrapper]
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}, no dictionary of weights; save its state_dict")
-    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    return "torch", {name: tensor.float().numpy() for name, tensor in tensors.items()}, None
+    return "torch", _as_arrays({str(name): value for name, value in content.items() if isinstance(value, Tensor)}), None
 
 
 def _read_safetensors(path: Path) -> tuple[str, Arrays, None]:
-    return "torch", {name.removeprefix("module."): array for name, array in load_file(path).items()}, None
+    return "torch", _as_arrays(read_tensors(path).tensors), None
+
+
+def _as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    return {name.removeprefix("module."): tensor.float().numpy() for name, tensor in tensors.items()}
 
 
 def _read_keras(path: Path) -> tuple[str, Arrays, None]:
