@@ -1,6 +1,6 @@
 """The highlights of the eyes: those of the flash are painted over, those of the example are put in their place.
 
-Shih et al. 2014, section 5: highlights are what is bright within the iris, which is found as a circle. Their program takes
+As in Shih et al. 2014, highlights are what is bright within the iris, which is found as a circle. Their program takes
 drawn highlights from the example; here they are found in it in the same way. An eye that is not surely seen in both portraits
 (too small, hidden, more than a third of it bright, as behind a reflecting lens) is left as it is.
 """
@@ -173,6 +173,8 @@ def _highlights(picture: Picture, iris: Iris, frame: _Frame) -> tuple[Channel, C
     middle = np.array([iris.x, iris.y]) + frame.off * iris.radius
     patch = _around(picture, middle, frame.radius / iris.radius, frame.side)
     lightness, seen = _lightness(patch), _seen_iris(iris, frame)
+    if not (seen > 0.5).any():
+        return patch, np.zeros_like(seen)
     above = lightness - np.percentile(lightness[seen > 0.5], 25)  # three quarters may be glare
     bright = ((above - _BRIGHT[0]) / (_BRIGHT[1] - _BRIGHT[0])).clip(0, 1)
     return patch, np.asarray(bright * seen, dtype=np.float32)

@@ -26,13 +26,14 @@ WORKING_SIDE_PX = 512
 FACE_SHARE = 0.4
 """Of a picture's shorter side, the width of the face that is assumed where none is found."""
 
+_LEAST_SIDE_PX = 16  # of a working copy, also of a strip: the flow wants 12
 _CONTRAST_PX = 12.0  # of a working copy: over which contrast is made equal
 _FAINTEST = 4.0  # grey levels: less contrast than this is noise, and stays weak
 _AGREE_PX = 1.5  # of a working copy: how well the flow there and the flow back agree where they can be trusted
 _STIFFNESS_PX = 5.0  # of a working copy: the flow is smoothed over this, weighted by trust
 _DOUBT = 0.05  # weight of no flow at all, beside trust from 0 to 1
-_LANDMARK_REACH = 0.15  # of the face's width
-_FAR = 0.02  # beside a landmark's weight 1 at its own place: farther than about three reaches it has none
+_LANDMARK_REACH = 0.075  # of the face's width: sigma of the Gaussian that spreads what is left at a landmark
+_FAR = 0.02  # beside a landmark's weight 1 at its own place: from about three reaches on it has none
 
 Points = NDArray[np.float32]
 
@@ -96,7 +97,7 @@ def find_correspondence(picture: Picture, example: Picture, *, landmarks: Landma
     """
     face, example_face = (_subject(one, landmarks) for one in (picture, example))
     shrink = min(1.0, WORKING_SIDE_PX / max(picture.shape[:2]))
-    size = max(1, round(picture.shape[0] * shrink)), max(1, round(picture.shape[1] * shrink))
+    size = max(_LEAST_SIDE_PX, round(picture.shape[0] * shrink)), max(_LEAST_SIDE_PX, round(picture.shape[1] * shrink))
     picture_from_copy = _stretch(size, picture.shape[:2])
     copy = _even_contrast(_gray(picture, size))
     window = _window(face, picture_from_copy)
@@ -162,7 +163,7 @@ def _bend(
     at = _moved(copy_from_picture, _points(face)).round().astype(int)
     left = _points(example_face) - _moved(example_from_copy, _moved(copy_from_picture, _points(face)))
     inside = ((at >= 0) & (at < size[::-1])).all(axis=1)
-    reach_px = _LANDMARK_REACH * (face.box[2] - face.box[0]) * _scale(copy_from_picture) / 2
+    reach_px = _LANDMARK_REACH * (face.box[2] - face.box[0]) * _scale(copy_from_picture)
     impulses = np.zeros((*size, 3), np.float32)
     np.add.at(impulses, (at[inside, 1], at[inside, 0]), np.column_stack([left, np.ones(len(left))])[inside])
     spread = np.stack([blurred(channel, reach_px).full() for channel in impulses.transpose(2, 0, 1)])

@@ -104,7 +104,7 @@ def gain_field(
 ) -> Blur:
     """Return by how much a band's contrast must grow, place by place, to be that of the example.
 
-    The root of the ratio of local energies (section 4.2 of the paper), clamped and smoothed, so that no single mole or stray
+    The root of the ratio of local energies, as in the paper, clamped and smoothed, so that no single mole or stray
     hair shows its match in the example.
 
     Parameters

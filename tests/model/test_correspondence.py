@@ -91,6 +91,15 @@ def test_without_faces_the_pictures_are_laid_upon_each_other() -> None:
     assert np.median(found.points[..., 0] - np.arange(400)) == pytest.approx(3, abs=0.2)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (20, 1400)])
+def test_specks_and_strips_are_pictures_too(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    found = find_correspondence(picture, picture)
+    y, x = np.mgrid[: size[0], : size[1]]
+    points = [found.warp(np.asarray(grid, np.float32), size, size) for grid in (x, y)]
+    assert np.abs(np.stack(points) - np.stack([x, y])).max() < 1.5
+
+
 def test_what_was_computed_of_the_example_at_less_resolution_lands_at_the_same_place() -> None:
     picture = skimage.data.astronaut()
     found = find_correspondence(picture, picture)
