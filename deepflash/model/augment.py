@@ -4,12 +4,49 @@ What belongs together is put beside each other in the channels. All chance comes
 and step, so that an interrupted run goes on with the batches that it would have seen.
 """
 
+from typing import Literal
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _ENLARGED = 286 / 256
 """pix2pix's: 512 pixels become 572 before 512 are cut out."""
+
+Chance = Literal["none", "jitter", "flips"]
+
+
+def varied(pictures: Tensor, chance: Chance, patch: int, generator: torch.Generator) -> Tensor:
+    """Apply what a recipe leaves to chance, and cut a patch out of each picture.
+
+    Parameters
+    ----------
+    pictures
+        (N, C, H, W).
+    chance
+        `jitter` is pix2pix's, see `jittered`; `flips` are left and right, top and bottom, each in about half of the pictures.
+    patch
+        Side of the patches in pixels; 0 leaves the pictures whole.
+    generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H, W), or (N, C, patch, patch).
+    """
+    if chance == "jitter":
+        pictures = jittered(pictures, generator)
+    if chance == "flips":
+        pictures = mirrored(mirrored(pictures, generator), generator, upside_down=True)
+    return patches(pictures, patch, patch, generator) if patch else pictures
+
+
+def chance_of(seed: int, step: int, rank: int) -> torch.Generator:
+    """Return the generator of a step, which no other step, rank or run with another seed has."""
+    (number,) = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(number))
 
 
 def jittered(pictures: Tensor, generator: torch.Generator) -> Tensor:

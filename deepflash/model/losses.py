@@ -17,6 +17,7 @@ def picture_loss(
     *,
     kind: Kind = "squares",
     mean_weight: float = 1.0,
+    pixel_weight: float = 1.0,
     ssim_weight: float = 0.0,
     ms_ssim_weight: float = 0.0,
     ms_ssim_scales: int = 0,
@@ -33,6 +34,8 @@ def picture_loss(
         The last two see the mean colour as it is.
     mean_weight
         See `mean_removed_loss`.
+    pixel_weight
+        Of what `kind` says.
     ssim_weight, ms_ssim_weight
         Of 1 - SSIM and of 1 - MS-SSIM, which are added.
     ms_ssim_scales
@@ -43,12 +46,7 @@ def picture_loss(
     Tensor
         Scalar.
     """
-    if kind == "squares":
-        loss = mean_removed_loss(decoded, wanted, mean_weight=mean_weight)
-    elif kind == "l1":
-        loss = (decoded - wanted).abs().mean()
-    else:
-        loss = ((decoded - wanted).square() + _CHARBONNIER_EPSILON**2).sqrt().mean()
+    loss = pixel_weight * _pixel_loss(decoded, wanted, kind, mean_weight)
     if ssim_weight:
         loss = loss + ssim_weight * (1 - ssim(decoded, wanted).mean())
     if ms_ssim_weight:
@@ -79,3 +77,11 @@ def mean_removed_loss(decoded: Tensor, wanted: Tensor, *, mean_weight: float = 0
     difference = decoded - wanted
     mean = difference.mean(dim=(2, 3), keepdim=True)
     return (difference - mean).square().mean() + mean_weight * mean.square().mean()
+
+
+def _pixel_loss(decoded: Tensor, wanted: Tensor, kind: Kind, mean_weight: float) -> Tensor:
+    if kind == "squares":
+        return mean_removed_loss(decoded, wanted, mean_weight=mean_weight)
+    if kind == "l1":
+        return (decoded - wanted).abs().mean()
+    return ((decoded - wanted).square() + _CHARBONNIER_EPSILON**2).sqrt().mean()

@@ -15,7 +15,7 @@ _WIDEST = 8  # times the first layer's channels
 _SLOPE = 0.2  # of the leaky rectifiers
 _DROPPED_OUT = 3  # innermost layers on the way up
 _STD = 0.02  # of all first weights
-_MOST_DOWNS = 9
+MOST_DOWNS = 9
 PUBLISHED_DOWNS = 8
 """Halvings of the published U-Net, from 256 pixels to one."""
 
@@ -45,8 +45,8 @@ class UNet(nn.Module):
 
     def __init__(self, width: float = 1.0, *, downs: int = PUBLISHED_DOWNS, seed: int = 0) -> None:
         super().__init__()
-        if not 2 <= downs <= _MOST_DOWNS:
-            raise ModelError(f"a U-Net of pix2pix halves its pictures from 2 to {_MOST_DOWNS} times, not {downs} times")
+        if not 2 <= downs <= MOST_DOWNS:
+            raise ModelError(f"a U-Net of pix2pix halves its pictures from 2 to {MOST_DOWNS} times, not {downs} times")
         channels = [_channels(min(2**level, _WIDEST), width) for level in range(downs)]  # 64, 128, 256, 512, 512, ...
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (before, after) in enumerate(zip([3, *channels[:-1]], channels, strict=True)):
@@ -78,7 +78,7 @@ class PatchDiscriminator(nn.Module):
     Parameters
     ----------
     channels
-        Of what is judged: 6 for a picture beside its answer, as in pix2pix (see `adversarial.beside`), 3 for one alone.
+        Of what is judged: 6 for a picture beside its answer, as in pix2pix (recipes call it `patch-beside`), 3 for one alone.
     width
         Multiplies every number of channels; 1 has 2.77 million parameters.
     seed

@@ -34,6 +34,14 @@ class Ranks:
         """Return what to call for the network's answer, so that backward passes average the ranks' gradients."""
         return network if self.count == 1 else nn.parallel.DistributedDataParallel(network)
 
+    def average_gradients(self, network: nn.Module) -> None:
+        """Replace the gradients of a network that is not `together` by their mean over the ranks."""
+        if self.count > 1:
+            for parameter in network.parameters():
+                if parameter.grad is not None:
+                    distributed.all_reduce(parameter.grad)
+                    parameter.grad /= self.count
+
     def mean(self, value: float, device: torch.device) -> float:
         """Return the mean of the ranks' values."""
         return self._reduced(value, device, distributed.ReduceOp.SUM) / self.count

