@@ -9,7 +9,8 @@ Every measure compares two pictures: a result, and a truth. There are two truths
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,9 @@ TRUTHS: dict[Truth, str] = {
     "studio": "the studio picture itself",
 }
 """In words."""
+
+TRUTH_LABELS = ("reconstructed truth", "studio picture")
+"""Beside the results in figures."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class PairMeasures:
 
 @dataclass(frozen=True)
 class Scored:
-    """A system and what was measured of it. `kind` is `run` or `baseline`; a baseline has no `cost`.
+    """A system and what was measured of it. `kind` is that of `systems.System`; only a run has a `cost`.
 
     Attributes
     ----------
@@ -149,6 +153,10 @@ class Scored:
         intervals = intervals_over_subjects(self._subject_means(truth) - other._subject_means(truth))
         return {measure.name: interval for measure, interval in zip(self.measures, intervals, strict=True)}
 
+    def among(self, keys: Collection[str]) -> "Scored":
+        """Return what was measured of some pairs alone."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.key in keys))
+
     def _subject_means(self, truth: Truth) -> NDArray[np.float64]:
         """Return (subjects, measures)."""
         of_subject: dict[str, list[list[float]]] = {}
@@ -159,8 +167,8 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class WorstPair:
-    """A pair on which the runs do badly: each system's PSNR, and the pictures, (size, size, 3) RGB `uint8`, by label."""
+class ShownPair:
+    """A pair to look at: each system's PSNR, and the pictures, (size, size, 3) RGB `uint8`, by label."""
 
     key: str
     psnr: dict[str, float]
@@ -193,7 +201,7 @@ class Evaluation:
     device: str
     notes: tuple[str, ...]
     systems: tuple[Scored, ...]
-    worst: tuple[WorstPair, ...] = field(compare=False, repr=False)
+    worst: tuple[ShownPair, ...] = field(compare=False, repr=False)
 
     @property
     def flash(self) -> Scored:
@@ -224,6 +232,10 @@ class Evaluation:
     def interval_method(self) -> str:
         """Say how the confidence intervals come about."""
         return method_for(self.subjects)
+
+    def among(self, keys: Collection[str]) -> "Evaluation":
+        """Return the evaluation of some pairs alone; the worst of all do not belong to it."""
+        return replace(self, systems=tuple(system.among(keys) for system in self.systems), worst=())
 
     def as_dict(self) -> dict[str, Any]:
         """Return all but the pictures, ready for JSON."""

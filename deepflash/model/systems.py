@@ -32,7 +32,7 @@ class System:
     name
         For the tables; no two systems of a table share one.
     kind
-        `run` or `baseline`.
+        `run`, `baseline`, or `bound` for what has seen the answer, so that nothing need surpass it.
     about
         What it is, in a few words.
     portrait
@@ -40,7 +40,7 @@ class System:
     """
 
     name: str
-    kind: Literal["run", "baseline"]
+    kind: Literal["run", "baseline", "bound"]
     about: str
     portrait: Callable[[Tensor], Tensor]
 

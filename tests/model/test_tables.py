@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepflash.model.cost import Cost
-from deepflash.model.measures import Evaluation, Measures, PairMeasures, Scored, WorstPair
+from deepflash.model.measures import Evaluation, Measures, PairMeasures, Scored, ShownPair
 from deepflash.model.tables import markdown, page, text, write_tables
 
 NASTY = "run | <b>&"
@@ -32,7 +32,7 @@ def evaluation(subjects: int = 3, *, second: str = NASTY, notes: tuple[str, ...]
     pictures = {
         name: np.full((32, 32, 3), 40 * number, np.uint8) for number, name in enumerate(["flash picture", "mine", second])
     }
-    worst = (WorstPair("S001-01", {"flash picture": 13.0, "mine": 20.0, second: 24.0}, pictures),)
+    worst = (ShownPair("S001-01", {"flash picture": 13.0, "mine": 20.0, second: 24.0}, pictures),)
     return Evaluation("test", "0" * 64, 512, "cpu, 1 thread", notes, systems, worst)
 
 
