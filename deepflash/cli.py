@@ -1195,6 +1195,48 @@ def evaluate_command(
     click.echo(f"Tables: {out or tables_folder(runs[0], split)}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
+@cli.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=_PATH)
+@click.argument("shards", type=_FOLDER)
+@click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for tables and figures.")
+@click.option("--style-transfer", is_flag=True, help="Compare portrait style transfer, too: about a second a pair at 512 px.")
+@click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Pairs in the figure of each set.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of the 30 random pairs of each set, and of those in the figures.",
+)
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
+@json_option
+def compare_command(
+    runs: tuple[Path, ...],
+    shards: Path,
+    out: Path,
+    style_transfer: bool,
+    pictures: int,
+    seed: int,
+    device: str | None,
+    json: bool,
+) -> None:
+    """Set RUNS side by side on all of SHARDS, as the paper does: its tables 1 to 3 and its figures.
+
+    A run is a folder that train wrote, or one of its weights files. Measured are the training, validation and test sets, whole
+    and 30 random pairs of each, beside baselines that need no network. The tables of each set are in OUT/train, OUT/val, OUT/test.
+    """
+    from deepflash.model.compare import compare
+    from deepflash.model.comparison import text
+    from deepflash.progress import shown
+
+    with shown("compare") as report:
+        comparison = compare(
+            runs, shards, out, style_transfer=style_transfer, pictures=pictures, seed=seed, device=device, report=report
+        )
+    click.echo(dumps(comparison.as_dict()) if json else text(comparison))
+    click.echo(f"Tables: {out}/comparison.html and .md, .csv, .json; {out}/figure-*.png", err=True)
+
+
 @cli.command("enhance")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
