@@ -12,7 +12,8 @@ from deepflash.model.recipe import Recipe, load_recipe, recipe_names
 
 
 def test_the_shipped_recipes_are_these_and_can_be_read() -> None:
-    assert recipe_names() == ["light", "paper", "quick"]
+    networks = ["hdrnet", "hdrnet-c", "light", "paper", "pix2pix", "pix2pix-c", "quick"]
+    assert recipe_names() == ["bokeh", "deepflash-gan", "dense-unet-gan", *networks]
     for name in recipe_names():
         assert isinstance(load_recipe(name), Recipe)
 
@@ -71,6 +72,22 @@ def test_single_values_can_be_changed() -> None:
         ("size = 160\nms_ssim_scales = 5", "pictures of 160 px allow 4 scales of MS-SSIM; lower ms_ssim_scales or raise size"),
         ("ms_ssim_scales = 6", "ms_ssim_scales is 6; it must be from 0 to 5"),
         ("network = 'light'\nencoder = 'resnet18'\nimage_skip = true", "the light network has no encoder and no image_skip"),
+        ("network = 'vgg'", "network is 'vgg'; it must be one of deepflash, light, hdrnet, unet, dense-unet, bokeh"),
+        ("network = 'unet'\nguide = 'curves'", "the unet network has no guide; leave that out"),
+        ("downs = 8", "the deepflash network has no downs; leave that out"),
+        ("network = 'hdrnet'\nencoder_weights = 'vgg.pth'", "the hdrnet network has no encoder_weights; leave that out"),
+        ("network = 'unet'\ndowns = 1", "downs is 1; it must be 0, or from 2 to 9"),
+        ("network = 'bokeh'", "bokeh answers with pictures, which encoding C takes for differences; use encoding A"),
+        ("judge = 'patch'", "judge patch and gan_weight 0.0 do not go together; give both, or neither"),
+        ("gan_weight = 1.0", "judge none and gan_weight 1.0 do not go together; give both, or neither"),
+        ("judge = 'patch'\ngan_weight = 1\naccumulate = 2", "a judge sees whole batches; leave out accumulate"),
+        ("judge = 'me'", "judge is 'me'; it must be one of none, patch, patch-beside, picture"),
+        ("pixel_weight = 0", "nothing is minimised: every weight is 0; raise pixel_weight or another"),
+        ("patch = 96\nsize = 64", "no patch of 96 px can be cut out of 64 px; lower patch or raise size"),
+        ("patch = 100", "patch is 100; it must be 0 or a multiple of 32"),
+        ("patch = 96\nms_ssim_scales = 5", "pictures of 96 px allow 4 scales of MS-SSIM"),
+        ("network = 'unet'\npatch = 32\nbatch = 1\njudge = 'picture'\ngan_weight = 1", "leaves batch normalisation one value"),
+        ("chance = 'luck'", "chance is 'luck'; it must be one of none, jitter, flips"),
         ("width = ", "is not TOML"),
     ],
 )
@@ -94,7 +111,7 @@ def test_a_run_may_go_on_compiled_or_keep_more_but_not_learn_otherwise() -> None
 
 
 def test_a_missing_recipe_names_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r"there is no recipe quik; give a TOML file, or one of light, paper, quick"):
+    with pytest.raises(ModelError, match=r"there is no recipe quik; give a TOML file, or one of bokeh, .*, quick"):
         load_recipe("quik")
 
 

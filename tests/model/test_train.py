@@ -18,12 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from deepflash.errors import ModelError, ShardError
+from deepflash.model.enhance import load_enhancer
 from deepflash.model.evaluate import evaluate
 from deepflash.model.recipe import load_recipe, recipe_names
 from deepflash.model.runs import load_run
 from deepflash.model.train import TrainResult, read_metrics, train
 from tests.model.test_weights import as_torchvision, reference
-from tests.model.tiny_dataset import TINY_RECIPE, write_shards
+from tests.model.tiny_dataset import TINY_RECIPE, flash_and_studio, write_shards
 
 STEPS = 22  # 16 samples, 4 epochs, batches of 3
 
@@ -237,6 +238,18 @@ def test_a_gpu_without_room_is_a_sentence(shards: Path, recipe: Path, tmp_path: 
         train(shards, tmp_path / "run", recipe, device="cpu")
 
 
+def test_a_state_from_before_there_were_judges_is_read(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, run, recipe, device="cpu", report=stop_at(7))
+    state = torch.load(run / "state.pt", weights_only=True)
+    del state["judge"]
+    torch.save({**state, "format": 2, "unlogged": [one["loss"] for one in state["unlogged"]]}, run / "state.pt")
+    assert train(shards, run, recipe, device="cpu").resumed_from == 7
+    assert same_weights(run, finished)
+    assert read_metrics(run) == read_metrics(finished)
+
+
 def test_a_damaged_state_is_a_sentence(shards: Path, recipe: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -386,9 +399,22 @@ def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluate
     assert same_weights(tmp_path / "run", tmp_path / "whole")
     evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
     assert evaluation.runs[0].mean("studio")["psnr"].mean > 4
+    photograph = flash_and_studio(5, 50)[0][:, :41]
+    assert load_enhancer(tmp_path / "run").enhance(photograph).shape == (50, 41, 3)
 
 
-@pytest.mark.parametrize("change", ["encoder=resnet18", "batch_norm=false", "image_skip=true", "ms_ssim_weight=0.1"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "encoder=resnet18",
+        "batch_norm=false",
+        "image_skip=true",
+        "ms_ssim_weight=0.1",
+        "chance=flips",
+        "chance=jitter",
+        "patch=32",
+    ],
+)
 def test_every_option_trains_and_resumes_with_the_same_bits(change: str, shards: Path, recipe: Path, tmp_path: Path) -> None:
     plan = load_recipe(recipe, [change, "max_steps=4"])
     train(shards, tmp_path / "whole", plan, device="cpu")
