@@ -1,27 +1,35 @@
-"""Adversarial losses against their formulas written out, and one step of each system's game."""
+"""The game: its losses against their formulas, a round of it for each recipe that plays, and what training makes of it."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from skimage import data
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepflash.model.adversarial import (
-    beside,
-    deception_loss,
-    deepflash_gan_loss,
-    dense_unet_loss,
-    discriminator_loss,
-    patch_similarity,
-    pix2pix_loss,
-)
-from deepflash.model.dense_unet import DenseUNet, PictureDiscriminator
+from deepflash.errors import ModelError
+from deepflash.model.adversarial import deception_loss, discriminator_loss, game_of
 from deepflash.model.encodings import encoding_named
-from deepflash.model.metrics import ms_ssim
-from deepflash.model.network import DeepFlash
-from deepflash.model.pix2pix import PatchDiscriminator, UNet
+from deepflash.model.losses import picture_loss
+from deepflash.model.pix2pix import PatchDiscriminator
+from deepflash.model.ranks import Ranks
+from deepflash.model.recipe import Recipe, load_recipe
+from deepflash.model.runs import answer, build_network
+from deepflash.model.train import read_metrics, train
+from tests.model.test_train import stop_at
+
+CPU = torch.device("cpu")
+PLAYERS = ("pix2pix", "pix2pix-c", "deepflash-gan", "dense-unet-gan")
+
+
+def small(name: str, *changes: str) -> Recipe:
+    patch = ["patch=32"] if load_recipe(name).patch else []
+    return load_recipe(name, ["size=32", "width=0.0625", "batch=4", "max_steps=2", *patch, *changes])
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -63,20 +71,16 @@ def test_who_deceives_nobody_learns_most() -> None:
     assert slopes[0] == pytest.approx(-1, abs=0.01)
 
 
-def test_pix2pix_weighs_the_difference_of_pictures_from_minus_one_to_one() -> None:
-    answers, target, made = random(2, 3, 8, 8), random(2, 3, 8, 8, seed=1), random(2, 1, 2, 2)
-    difference = ((2 * answers - 1) - (2 * target - 1)).abs().mean()
-    assert pix2pix_loss(made, answers, target).item() == pytest.approx((deception_loss(made) + 100 * difference).item())
-
-
-def test_deepflash_weighs_the_deception_against_its_own_loss() -> None:
-    decoded, wanted, made = random(2, 3, 8, 8), random(2, 3, 8, 8, seed=1), random(2, 1, 2, 2)
-    squares = (decoded - wanted).square().mean()
-    assert deepflash_gan_loss(made, decoded, wanted, gan_weight=0.1).item() == pytest.approx(
-        (squares + 0.1 * deception_loss(made)).item()
-    )
-    cast = deepflash_gan_loss(made, wanted + 0.2, wanted, mean_weight=0.0, gan_weight=0.0)
-    assert cast.item() == pytest.approx(0, abs=1e-12)
+@pytest.mark.parametrize("name", ["pix2pix", "pix2pix-c"])
+def test_pix2pix_weighs_answers_from_minus_one_to_one_by_a_hundred(name: str) -> None:
+    recipe = load_recipe(name)
+    decode = encoding_named(recipe.encoding).decode
+    prepared, answers, target = (random(2, 3, 8, 8, seed=seed) for seed in range(3))
+    loss = picture_loss(
+        decode(prepared, answers), decode(prepared, target), kind=recipe.loss, pixel_weight=recipe.pixel_weight
+    )  # fmt: skip
+    assert recipe.gan_weight == 1
+    assert loss.item() == pytest.approx(100 * ((2 * answers - 1) - (2 * target - 1)).abs().mean().item(), rel=1e-5)
 
 
 def test_answers_in_encoding_c_are_the_differences_that_the_paper_wants_judged() -> None:
@@ -90,86 +94,111 @@ def test_answers_in_encoding_c_are_the_differences_that_the_paper_wants_judged()
     )
 
 
-def test_the_dense_unets_loss_is_equation_1_and_a_pixel_term() -> None:
-    pictures, truth = pair(96)
-    made = random(2)
-
-    def perceptual(one: Tensor, other: Tensor) -> Tensor:
-        return (one - other).square().mean()
-
-    similarity = ms_ssim(pictures, truth, scales=4).mean()
-    wanted = perceptual(pictures, truth) + 5e-3 * deception_loss(made) + 1 - similarity
-    assert dense_unet_loss(made, pictures, truth, perceptual).item() == pytest.approx(wanted.item(), rel=1e-5)
-    weighed = dense_unet_loss(made, pictures, truth, perceptual, gan_weight=0, structure_weight=0, pixel_weight=0.5)
-    wanted = perceptual(pictures, truth) + 0.5 * (pictures - truth).abs().mean()
-    assert weighed.item() == pytest.approx(wanted.item(), rel=1e-5)
+@pytest.mark.parametrize("name", ["quick", "paper", "light", "hdrnet", "bokeh"])
+def test_who_has_no_judge_plays_no_game(name: str) -> None:
+    assert game_of(load_recipe(name), CPU) is None
 
 
-@pytest.mark.parametrize(("side", "scales"), [(96, 4), (88, 4), (87, 3), (44, 3), (30, 2), (21, 1), (11, 1)])
-def test_patches_are_compared_at_as_many_scales_as_they_have(side: int, scales: int) -> None:
-    pictures, truth = random(1, 3, side, side + 5), random(1, 3, side, side + 5, seed=1)
-    assert torch.equal(patch_similarity(pictures, truth), ms_ssim(pictures, truth, scales=scales))
+@pytest.mark.parametrize("name", PLAYERS)
+def test_in_a_round_each_comes_nearer_to_what_it_wants(name: str) -> None:
+    """The judge tells better what it was shown; then the network, which alone the deception moves, deceives it better."""
+    recipe = small(name, "size=64", "width=0.125", *(["patch=64"] if name == "dense-unet-gan" else []))
+    encoding = encoding_named(recipe.encoding)
+    flash, studio = map(encoding.prepare, pair())
+    target = encoding.target(flash, studio)
+    game, network = game_of(recipe, CPU), build_network(recipe).train()
+    assert game is not None
+    torch.manual_seed(0)
+    answers = answer(network, flash, recipe.precision)
+
+    first = game.let_judge_learn(flash, target, answers, 1e-3, Ranks())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    judged = [parameter.clone() for parameter in game.judge.parameters()]
+    deception = game.deception(flash, answers)
+    deception.backward()
+    assert all(torch.equal(*both) for both in zip(judged, game.judge.parameters(), strict=True))
+    torch.optim.Adam(network.parameters(), 1e-4, (recipe.beta1, recipe.beta2)).step()
+    torch.manual_seed(0)  # the same layers drop out
+    assert game.deception(flash, answer(network, flash, recipe.precision)) < deception
+    assert game.let_judge_learn(flash, target, answers, 1e-3, Ranks()) < first
 
 
-def test_patches_smaller_than_the_window_are_an_error() -> None:
-    with pytest.raises(ValueError, match="at least 11 px"):
-        patch_similarity(random(1, 3, 10, 20), random(1, 3, 10, 20))
+def test_a_judge_sees_the_input_beside_the_answer_or_not_at_all() -> None:
+    flash, studio = pair()
+    other = flash.flip(-1)
+    for judge, sees in (("patch-beside", True), ("patch", False), ("picture", False)):
+        game = game_of(Recipe(network="unet", judge=judge, gan_weight=1.0, size=64, width=0.125, batch=2), CPU)
+        assert game is not None
+        assert torch.equal(game.deception(flash, studio), game.deception(other, studio)) != sees
 
 
-def test_a_negative_of_the_truth_leaves_gradients_finite() -> None:
-    """There MS-SSIM is a root of nothing."""
-    truth = random(1, 3, 96, 96)
-    pictures = (1 - truth).requires_grad_()
-    dense_unet_loss(random(1), pictures, truth, lambda one, other: (one - other).abs().mean()).backward()
-    assert pictures.grad is not None
-    assert pictures.grad.isfinite().all()
+def test_the_curve_has_both_losses_and_the_state_has_the_judge(shards: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    recipe = small("pix2pix")
+    train(shards, tmp_path / "run", recipe, device="cpu", report=lambda done, total, note: notes.append(note))
+    (line,) = (line for line in read_metrics(tmp_path / "run") if line["split"] == "train")
+    assert line["loss"] > line["judge_loss"] > 0
+    assert all(", judge loss 0." in note or ", judge loss 1." in note for note in notes)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    judge = game_of(recipe, CPU)
+    assert judge is not None
+    assert state["judge"]["network"].keys() == judge.judge.state_dict().keys()
+    assert len(state["averaged"]) == 0
 
 
-def play(
-    network: nn.Module, judge: nn.Module, loss: Callable[[Tensor], Tensor], real: Tensor, judged: Callable[[], Tensor]
-) -> None:
-    """Let the discriminator take a step, then the network; each shall come nearer to what it wants."""
-    for player, aim in (
-        (judge, lambda: discriminator_loss(judge(real), judge(judged().detach()))),
-        (network, lambda: loss(judge(judged()))),
+def test_only_the_network_is_averaged(shards: Path, tmp_path: Path) -> None:
+    recipe = small("dense-unet-gan")
+    train(shards, tmp_path / "run", recipe, device="cpu")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["averaged"].keys() == state["network"].keys() == build_network(recipe).state_dict().keys()
+
+
+def test_a_game_that_diverges_names_both_losses(shards: Path, tmp_path: Path) -> None:
+    recipe = replace(small("pix2pix"), learning_rate=1e30, max_steps=20)
+    with pytest.raises(
+        ModelError, match=r"the loss became \S+ and the judge's loss became \S+ in step \d+ .*lower learning_rate"
     ):
-        optimizer = torch.optim.Adam(player.parameters(), 2e-4, (0.5, 0.999))
-        torch.manual_seed(0)
-        before = aim()
-        before.backward()
-        optimizer.step()
-        torch.manual_seed(0)  # the same layers drop out
-        assert aim() < before
+        train(shards, tmp_path / "run", recipe, device="cpu")
 
 
-def test_pix2pix_plays() -> None:
-    flash, studio = pair()
-    network, judge = UNet(0.125, downs=5), PatchDiscriminator(6, 0.125)
-    play(
-        network, judge, lambda made: pix2pix_loss(made, network(flash), studio),
-        beside(flash, studio), lambda: beside(flash, network(flash)),
-    )  # fmt: skip
+def test_two_processes_share_a_judge(shards: Path, tmp_path: Path) -> None:
+    """Gradients are averaged, so that both have the same judge after every step; the first resumes for both."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        "import sys; from pathlib import Path; import torch; from torch import distributed\n"
+        "from deepflash.model import adversarial; from deepflash.model.recipe import load_recipe\n"
+        "from deepflash.model.train import train\n"
+        "learn, judges = adversarial.Game.let_judge_learn, []\n"
+        "def watched(game, *rest):\n"
+        "    loss = learn(game, *rest)\n"
+        "    mine = torch.cat([parameter.detach().flatten() for parameter in game.judge.parameters()])\n"
+        "    both = [torch.empty_like(mine) for _ in range(2)]\n"
+        "    distributed.all_gather(both, mine)\n"
+        "    judges.append(torch.equal(*both))\n"
+        "    return loss\n"
+        "adversarial.Game.let_judge_learn = watched\n"
+        "changes = ['size=32', 'width=0.0625', 'batch=4', 'max_steps=3']\n"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), load_recipe('pix2pix', changes), device='cpu')\n"
+        "assert judges == [True] * 3, judges\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(program), str(shards), str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [line["split"] for line in read_metrics(tmp_path / "run")] == ["val", "train", "val"]
 
 
-def test_deepflash_plays() -> None:
-    flash, studio = pair()
-    encoding = encoding_named("C")
-    prepared, wanted = encoding.prepare(flash), encoding.prepare(studio)
-    network, judge = DeepFlash(0.125), PatchDiscriminator(3, 0.125)
-    play(
-        network, judge, lambda made: deepflash_gan_loss(made, encoding.decode(prepared, network(prepared)), wanted),
-        encoding.target(prepared, wanted), lambda: network(prepared),
-    )  # fmt: skip
-
-
-def test_the_dense_unet_plays() -> None:
-    flash, studio = pair()
-    network, judge = DenseUNet(0.25), PictureDiscriminator(64, 0.125)
-
-    def perceptual(one: Tensor, other: Tensor) -> Tensor:
-        return (one - other).abs().mean()
-
-    play(
-        network, judge, lambda made: dense_unet_loss(made, network(flash), studio, perceptual),
-        studio, lambda: network(flash),
-    )  # fmt: skip
+@pytest.mark.parametrize("name", PLAYERS)
+def test_a_game_stopped_at_every_step_ends_with_the_same_bits(name: str, shards: Path, tmp_path: Path) -> None:
+    """Also the judge, which nobody keeps but the state."""
+    recipe = replace(small(name), max_steps=3)
+    for run, stops in (("whole", ()), ("parts", (1, 2))):
+        for step in stops:
+            with pytest.raises(KeyboardInterrupt):
+                train(shards, tmp_path / run, recipe, device="cpu", report=stop_at(step))
+        train(shards, tmp_path / run, recipe, device="cpu")
+    one, other = (torch.load(tmp_path / run / "state.pt", weights_only=True) for run in ("whole", "parts"))
+    assert all(torch.equal(tensor, other["judge"]["network"][name]) for name, tensor in one["judge"]["network"].items())
+    assert all(torch.equal(tensor, other["network"][name]) for name, tensor in one["network"].items())
+    assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "parts")

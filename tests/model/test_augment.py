@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage import data
 
-from deepflash.model.augment import jittered, mirrored, patches
+from deepflash.model.augment import chance_of, jittered, mirrored, patches, varied
 
 
 def numbered(count: int, height: int, width: int) -> torch.Tensor:
@@ -68,3 +68,25 @@ def test_the_seed_decides() -> None:
     pictures = torch.rand(4, 3, 32, 32, generator=seeded())
     assert torch.equal(jittered(pictures, seeded(1)), jittered(pictures, seeded(1)))
     assert not torch.equal(jittered(pictures, seeded(1)), jittered(pictures, seeded(2)))
+
+
+def test_chance_is_one_of_its_own_for_every_seed_step_and_rank() -> None:
+    numbers = {
+        int(torch.randint(2**62, (1,), generator=chance_of(*key)))
+        for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2**63 - 1, 10**6, 63)]
+    }
+    assert len(numbers) == 5
+    assert torch.equal(torch.rand(3, generator=chance_of(1, 2, 3)), torch.rand(3, generator=chance_of(1, 2, 3)))
+
+
+def test_flips_give_all_four_pictures_and_nothing_changes_nothing() -> None:
+    pictures = numbered(1, 3, 4).expand(60, -1, -1, -1)
+    found = varied(pictures, "flips", 0, seeded())
+    assert {tuple(corner) for corner in found[:, 1:, 0, 0].tolist()} == {(y, x) for y in (0, 2) for x in (0, 3)}
+    assert torch.equal(varied(pictures, "none", 0, seeded()), pictures)
+
+
+def test_patches_are_cut_after_the_rest() -> None:
+    pictures = torch.rand(4, 3, 64, 64, generator=seeded())
+    assert varied(pictures, "jitter", 32, seeded()).shape == (4, 3, 32, 32)
+    assert torch.equal(varied(pictures, "none", 32, seeded(1)), patches(pictures, 32, 32, seeded(1)))
