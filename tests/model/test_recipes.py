@@ -85,6 +85,6 @@ def test_with_vgg19_its_features_are_added_to_the_loss(shards: Path, tmp_path: P
         losses += [line["loss"] for line in read_metrics(tmp_path / run) if line["split"] == "train"]
     assert losses[1] > losses[0] + 0.01
 
-    with pytest.raises(ModelError, match="nowhere.pth does not exist"):
+    with pytest.raises(ModelError, match=r"nowhere\.pth does not exist"):
         train(shards, tmp_path / "new", replace(plain, vgg19_weights="nowhere.pth"), device="cpu")
     assert not (tmp_path / "new").exists()
