@@ -184,7 +184,7 @@ def train(
     began_s = time.monotonic()
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     place = usable_device(device_of_rank(device))
-    with joined(place, plan.batch) as ranks, _deterministic(place), torch.random.fork_rng(devices=[]):
+    with joined(place, plan.batch, plan.accumulate) as ranks, _deterministic(place), torch.random.fork_rng(devices=[]):
         report = report if ranks.is_first else silent
         task = _plan(shards, run, plan, place, ranks)
         state = _begin(task, report)
