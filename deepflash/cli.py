@@ -1223,7 +1223,7 @@ def compare_command(
     """Set RUNS side by side on all of SHARDS, as the paper does: its tables 1 to 3 and its figures.
 
     A run is a folder that train wrote, or one of its weights files. Measured are the training, validation and test sets, whole
-    and 30 random pairs of each, beside baselines that need no network. The tables of each set are in OUT/train, OUT/val, OUT/test.
+    and 30 random pairs of each, beside baselines that need no network. OUT/train, OUT/val, OUT/test have each set's own tables.
     """
     from deepflash.model.compare import compare
     from deepflash.model.comparison import text

@@ -91,8 +91,15 @@ def at_full_size(network: Bokeh, photographs: Tensor, height: int, width: int) -
     small = F.interpolate(photographs, (height, width), mode="bilinear", antialias=True, align_corners=False)
     shares = network.shares(small).float()
     smooth = torch.cat([shares[:, :1], _blurred_part(small, shares, network.kernels_px)], dim=1)
-    smooth = F.interpolate(smooth, photographs.shape[-2:], mode="bilinear", align_corners=False)
-    return photographs * smooth[:, :1] + smooth[:, 1:]
+
+    def enlarged(plane: int) -> Tensor:
+        return F.interpolate(smooth[:, plane : plane + 1], photographs.shape[-2:], mode="bilinear", align_corners=False)
+
+    focused, result = enlarged(0), torch.empty_like(photographs)
+    for channel in range(3):  # one by one: a photograph of 13 megapixels has 52 MB in each
+        torch.mul(photographs[:, channel : channel + 1], focused, out=result[:, channel : channel + 1])
+        result[:, channel : channel + 1] += enlarged(1 + channel)
+    return result
 
 
 def mixed(pictures: Tensor, shares: Tensor, kernels_px: Kernels = KERNELS_PX) -> Tensor:
