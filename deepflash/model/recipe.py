@@ -122,10 +122,9 @@ class Recipe:
             raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
         if self.patch > self.size:
             raise ModelError(f"no patch of {self.patch} px can be cut out of {self.size} px; lower patch or raise size")
-        network_normalises = self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16")
-        if (network_normalises or self.judge == "picture") and self.batch // self.accumulate * (
-            self.seen_px // STRIDE
-        ) ** 2 < 2:
+        normalises = self.judge == "picture" or (self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16"))
+        innermost = self.batch // self.accumulate * (self.seen_px // STRIDE) ** 2
+        if normalises and innermost < 2:
             raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
         if self.ms_ssim_scales > scales_for(self.seen_px):
             most = scales_for(self.seen_px)

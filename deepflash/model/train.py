@@ -325,7 +325,7 @@ def _go_on(
             _log_losses(task, state, journal, losses)
             rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
             speed = f"{rate:.{0 if rate >= 10 else 1}f} pictures/s"
-            listed = ", ".join(f"{name.replace('_', ' ')} {value:.5f}" for name, value in losses.items())
+            listed = ", ".join(f"{_in_words(name)} {value:.5f}" for name, value in losses.items())
             report(state.step, task.last_step, f"{listed}, {speed}, {_memory_gb(task.device):.1f} GB")
             if milestone:
                 _validate(task, state, journal)
@@ -418,13 +418,15 @@ def _explain_divergence(task: _Task, step: int, losses: Losses) -> str:
     batch = task.recipe.batch
     chosen = task.ranks.share(samples_at(range(step * batch, (step + 1) * batch), len(task.entries), task.recipe.seed))
     keys = ", ".join(task.entries[index].key for index in chosen)
-    values = " and ".join(
-        f"the {name.replace('judge_', 'judge' + chr(39) + 's ')} became {value}" for name, value in losses.items()
-    )
+    values = " and ".join(f"the {_in_words(name)} became {value}" for name, value in losses.items())
     return (
         f"{values} in step {step + 1} of {task.run} (pictures {keys});"
         " look at these pictures, or begin a new run with a lower learning_rate"
     )
+
+
+def _in_words(loss: str) -> str:
+    return loss.replace("_", "'s ")
 
 
 @torch.no_grad()

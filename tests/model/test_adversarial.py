@@ -138,7 +138,7 @@ def test_the_curve_has_both_losses_and_the_state_has_the_judge(shards: Path, tmp
     train(shards, tmp_path / "run", recipe, device="cpu", report=lambda done, total, note: notes.append(note))
     (line,) = (line for line in read_metrics(tmp_path / "run") if line["split"] == "train")
     assert line["loss"] > line["judge_loss"] > 0
-    assert all(", judge loss 0." in note or ", judge loss 1." in note for note in notes)
+    assert all(", judge's loss 0." in note or ", judge's loss 1." in note for note in notes)
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     judge = game_of(recipe, CPU)
     assert judge is not None
