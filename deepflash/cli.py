@@ -1021,7 +1021,7 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
 
 @cli.group("dataset")
 def dataset_group() -> None:
-    """Look at a data set: its numbers, its pictures."""
+    """Look at a data set: its numbers, its pictures; make pairs for one."""
 
 
 eyes_option = click.option(
@@ -1070,6 +1070,23 @@ def dataset_show(shards: Path, out: Path, limit: int, eyes: bool, workers: int |
     with shown("show") as report:
         page = show_dataset(shards, out, limit=limit or None, eyes=eyes, workers=workers or usable_cores(), report=report)
     click.echo(dumps(page.as_dict()) if json else page.sentence())
+
+
+@dataset_group.command("bokeh-pairs")
+@click.argument("photos", nargs=-1, required=True, type=_FILE)
+@click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the pairs: OUT/original and OUT/bokeh.")
+@json_option
+def dataset_bokeh_pairs(photos: tuple[Path, ...], out: Path, json: bool) -> ExitCode:
+    """Make pairs to learn bokeh from, of portraits that are sharp all over: what is behind the person is blurred.
+
+    A stand-in for the data set EBB!, laid out as that is: `deepflash import OUT raw --layout ebb` takes it from here.
+    """
+    from deepflash.dataset.portrait_bokeh import write_bokeh_pairs
+    from deepflash.progress import shown
+
+    with shown("bokeh-pairs") as report:
+        account = write_bokeh_pairs(photos, out, report=report)
+    return _print_account(account, json)
 
 
 @cli.command("forget")

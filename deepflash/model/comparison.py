@@ -66,10 +66,21 @@ class ComparedSet:
         """What the paper calls the set."""
         return SETS[self.whole.split]
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the sample is less than the whole."""
+        return len(self.sample.flash.pairs) < len(self.whole.flash.pairs)
+
     def sample_in_words(self) -> str:
         """Say how many pairs of how many are in the sample."""
-        drawn, of = len(self.sample.flash.pairs), len(self.whole.flash.pairs)
-        return f"{drawn} of {of} pairs" if drawn < of else f"all {of} pairs"
+        of = f"{len(self.whole.flash.pairs)} pairs"
+        return (
+            f"{len(self.sample.flash.pairs)} of {of}"
+            if self.is_sampled
+            else f"all {of}"
+            if len(self.whole.flash.pairs) > 1
+            else "the only pair"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Comparison:
 
     def title(self) -> str:
         """Say in a line what was measured."""
-        counted = [f"{one.name} {len(one.whole.flash.pairs)} pairs of {one.whole.subjects} subjects" for one in self.sets]
+        counted = [f"{one.name}: {one.whole.counted()}" for one in self.sets]
         return f"{'; '.join(counted)}; {self.last.size} px, un-augmented"
 
     def as_dict(self) -> dict[str, Any]:
@@ -219,7 +230,8 @@ def _in_pairs(comparison: Comparison, other: int) -> tuple[list[str], list[list[
     head += [f"difference in {measure.label}" for measure in measures]
     rows = []
     for one in comparison.sets:
-        for evaluation, words in ((one.sample, one.sample_in_words()), (one.whole, "whole")):
+        both = ((one.sample, one.sample_in_words()), (one.whole, "whole"))
+        for evaluation, words in both if one.is_sampled else both[:1]:
             pair = evaluation.runs[0], evaluation.systems[other]
             means = [system.mean("reconstructed") for system in pair]
             gain = pair[0].difference(pair[1], "reconstructed")
@@ -275,7 +287,8 @@ def _page(comparison: Comparison, tables: Sequence[_Table]) -> str:
 
 _HOW_TO_READ = (
     "Means are over subjects, each person counting once; in brackets the 95 % confidence interval. An arrow says whether more"
-    " or less is better; the best of a column stands out, but for a system that has seen the answer."
+    " or less is better; the best of a column stands out, but for a system that has seen the answer. The people of the training"
+    " set are those whom runs of this data set have seen."
 )
 _HOW_CHOSEN = (
     "The first pairs of the random sample, everybody's first before anybody's second; nobody chose them by their looks."

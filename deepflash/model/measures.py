@@ -223,11 +223,14 @@ class Evaluation:
         """How many people there are in the pairs."""
         return len({pair.subject for pair in self.flash.pairs})
 
+    def counted(self) -> str:
+        """Say how many pairs there are of how many people."""
+        pairs, subjects = len(self.flash.pairs), self.subjects
+        return f"{pairs} pair{'s' if pairs > 1 else ''} of {subjects} subject{'s' if subjects > 1 else ''}"
+
     def title(self) -> str:
         """Say in a line what was measured."""
-        pairs, subjects = len(self.flash.pairs), self.subjects
-        counted = f"{pairs} pair{'s' if pairs > 1 else ''} of {subjects} subject{'s' if subjects > 1 else ''}"
-        return f"split {self.split}: {counted}, {self.size} px, un-augmented"
+        return f"split {self.split}: {self.counted()}, {self.size} px, un-augmented"
 
     def interval_method(self) -> str:
         """Say how the confidence intervals come about."""

@@ -75,7 +75,7 @@ def test_the_tables_have_the_papers_form_and_the_measured_values(runs: list[Path
     assert rows[3][4].strip("*").startswith(f"{accuracy:.2f}")
     head, *rows = cells_of(page, "finished and other")
     assert head[:5] == ["set", "finished SSIM", "other SSIM", "finished PSNR", "other PSNR"]
-    assert [row[0] for row in rows][:2] == ["training, all 4 pairs", "training, whole"]
+    assert [row[0] for row in rows][:2] == ["training, all 4 pairs", "validation, the only pair"]
     mine, others, gain = float(rows[-1][3]), float(rows[-1][4]), float(rows[-1][6])
     assert gain == pytest.approx(mine - others, abs=0.011)
     assert "finished" in text(comparison)
