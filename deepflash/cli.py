@@ -1141,7 +1141,7 @@ def _agree_to_erase(found: Any, json: bool) -> bool:
 @cli.command("train")
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)
-@click.option("--recipe", default="quick", show_default=True, help="quick, light, paper, or a TOML file.")
+@click.option("--recipe", default="quick", show_default=True, help="quick, light, paper, another system's, or a TOML file.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the recipe; may be given several times."
 )
@@ -1150,7 +1150,8 @@ def _agree_to_erase(found: Any, json: bool) -> bool:
 def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...], device: str | None, json: bool) -> None:
     """Train a network on SHARDS into the folder RUN; the same command again resumes.
 
-    --set start_from=OTHER begins with the weights of another run, or of one of its weights files.
+    --set start_from=OTHER begins with the weights of another run, or of one of its weights files. Other systems' recipes are
+    hdrnet, hdrnet-c, pix2pix, pix2pix-c, deepflash-gan, dense-unet-gan and bokeh.
     """
     from deepflash.model.journal import has_tensorboard
     from deepflash.model.recipe import load_recipe
