@@ -51,7 +51,7 @@ class Recipe:
     """A run, or one of its weights files, whose weights training begins with: the whole network's, of the same kind."""
     head: Literal["zero", "xavier"] = "zero"
     """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's; in hdrnet
-    the latter means random ones, as its authors begin. light and dense-unet always begin with zero."""
+    the latter means random ones, as its authors begin."""
     batch: int = 4
     """Pictures per step."""
     patch: int = 0
@@ -116,8 +116,22 @@ class Recipe:
         for name, (holds, demand) in _DEMANDS.items():
             if not holds(getattr(self, name)):
                 raise ModelError(f"the recipe's {name} is {getattr(self, name)!r}; it must be {demand}")
+        self._check_network()
+        self._check_sizes()
+        self._check_game()
+
+    def _check_network(self) -> None:
+        odd = [name for name, whose in _OF_NETWORKS.items() if self.network not in whose and self._says(name)]
+        if odd:
+            raise ModelError(f"the {self.network} network has no {' and no '.join(odd)}; leave that out")
         if self.start_from and self.encoder_weights:
             raise ModelError("start_from brings an encoder, too; leave out encoder_weights")
+        if self.network == "bokeh" and self.encoding != "A":
+            raise ModelError(
+                f"bokeh answers with pictures, those of encoding {self.encoding} are differences; use encoding A"
+            )
+
+    def _check_sizes(self) -> None:
         if self.batch % self.accumulate:
             raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
         if self.patch > self.size:
@@ -126,19 +140,10 @@ class Recipe:
         innermost = self.batch // self.accumulate * (self.seen_px // STRIDE) ** 2
         if normalises and innermost < 2:
             raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
-        if self.ms_ssim_scales > scales_for(self.seen_px):
-            most = scales_for(self.seen_px)
-            raise ModelError(
-                f"pictures of {self.seen_px} px allow {most} scales of MS-SSIM; lower ms_ssim_scales or raise size"
-            )
-        odd = [name for name, whose in _OF_NETWORKS.items() if self.network not in whose and self._says(name)]
-        if odd:
-            raise ModelError(f"the {self.network} network has no {' and no '.join(odd)}; leave that out")
-        if self.network == "bokeh" and self.encoding != "A":
-            raise ModelError(
-                f"bokeh answers with pictures, which encoding {self.encoding} takes for differences; use encoding A"
-            )
-        self._check_game()
+        most = scales_for(self.seen_px)
+        if self.ms_ssim_scales > most:
+            wanted = "lower ms_ssim_scales or raise size"
+            raise ModelError(f"pictures of {self.seen_px} px allow {most} scales of MS-SSIM; {wanted}")
 
     def _check_game(self) -> None:
         if (self.judge == "none") != (self.gan_weight == 0):
@@ -190,7 +195,11 @@ _OF_NETWORKS = {
     "encoder": ("deepflash",),
     "batch_norm": ("deepflash",),
     "image_skip": ("deepflash",),
+    "decoder_std": ("deepflash",),
+    "decoder_kernels": ("deepflash",),
     "encoder_weights": ("deepflash", "bokeh"),
+    "encoder_order": ("deepflash",),
+    "head": ("deepflash", "hdrnet"),
     "guide": ("hdrnet",),
     "downs": ("unet",),
 }
