@@ -127,9 +127,7 @@ class Recipe:
         if self.start_from and self.encoder_weights:
             raise ModelError("start_from brings an encoder, too; leave out encoder_weights")
         if self.network == "bokeh" and self.encoding != "A":
-            raise ModelError(
-                f"bokeh answers with pictures, those of encoding {self.encoding} are differences; use encoding A"
-            )
+            raise ModelError(f"bokeh answers with pictures, those of encoding {self.encoding} are differences; use encoding A")
 
     def _check_sizes(self) -> None:
         if self.batch % self.accumulate:
