@@ -17,7 +17,7 @@ import skimage.data
 import torch
 
 from deepflash.model.bilateral import bilateral, bilateral_exact
-from deepflash.model.enhance import Enhancer
+from deepflash.model.enhancement.enhancer import Enhancer
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import load_recipe
 from deepflash.model.runs import TrainedRun, build_network
@@ -87,7 +87,7 @@ def measure_enhance() -> None:
     photograph = cv2.resize(skimage.data.astronaut(), (3120, 4160), interpolation=cv2.INTER_CUBIC)
     enhancer = Enhancer(TrainedRun(recipe, build_network(recipe).eval().to(memory_format=torch.channels_last), 0))
     began_s = time.perf_counter()
-    seconds, _ = _best_of(3, lambda: enhancer.enhance(photograph))
+    seconds, _ = _best_of(3, lambda: enhancer.enhance_picture(photograph))
     wall_s = (time.perf_counter() - began_s) / 3
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     threads = torch.get_num_threads()

@@ -1189,7 +1189,7 @@ def evaluate_command(
 @json_option
 def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, json: bool) -> ExitCode:
     """Turn flash photographs into studio portraits, at their own resolution."""
-    from deepflash.model.enhance import enhance_files
+    from deepflash.model.enhancement.files import enhance_files
     from deepflash.progress import shown
 
     with shown("enhance") as report:

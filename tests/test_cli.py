@@ -46,7 +46,7 @@ def test_the_model_room_needs_no_hardware_registration_or_face_library() -> None
 import sys
 for name in ("SimpleITK", "gphoto2", "serial", "dlib", "face_recognition", "skimage", "scipy", "matplotlib", "tensorboard"):
     sys.modules[name] = None
-import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhance, deepflash.cli
+import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhancement.files, deepflash.cli
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -19,7 +19,7 @@ from deepflash.errors import DeepflashError
 from deepflash.files import write_durably
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
-from deepflash.model.enhance import load_enhancer
+from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.evaluate import evaluate
 from deepflash.model.measures import Evaluation
 from deepflash.model.tables import text
@@ -137,6 +137,6 @@ def _enhance(pairs: Sequence[Pair], portraits: Path, run: Path, report: Report) 
     """Enhance the flash photographs; they are all called flash.jpg, so their portraits are named after the pairs."""
     enhancer = load_enhancer(run)
     for number, pair in enumerate(pairs, start=1):
-        portrait = enhancer.enhance(read_rgb(pair.flash))
+        portrait = enhancer.enhance_picture(read_rgb(pair.flash))
         write_durably(portraits / f"{pair.id}.jpg", encode(portrait, ".jpg"))
         report(number, len(pairs), pair.id)

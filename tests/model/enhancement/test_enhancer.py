@@ -10,7 +10,8 @@ from skimage import data
 
 from deepflash.accounts import SetAside
 from deepflash.errors import PictureError
-from deepflash.model.enhance import Enhancer, enhance_files, load_enhancer
+from deepflash.model.enhancement.enhancer import Enhancer, load_enhancer
+from deepflash.model.enhancement.files import enhance_files
 from deepflash.model.recipe import Recipe
 from deepflash.model.runs import TrainedRun, build_network
 from deepflash.pictures import Picture, encode, read_rgb
@@ -49,13 +50,13 @@ def test_the_untrained_network_returns_the_photograph_at_any_size(width: int, he
     picture = photograph(width, height)
     recipe = Recipe(width=0.0625, size=64)
     enhancer = Enhancer(TrainedRun(recipe, build_network(recipe).eval(), step=0))
-    assert np.array_equal(enhancer.enhance(picture), picture)
+    assert np.array_equal(enhancer.enhance_picture(picture), picture)
 
 
 def test_a_constant_difference_is_added_to_every_pixel_and_clipped() -> None:
     """pred = x - 2y + 1: an answer of 0.45 adds 0.1."""
     picture = photograph(310, 230)
-    result = enhancer_with(lambda prepared: torch.full_like(prepared, 0.45)).enhance(picture)
+    result = enhancer_with(lambda prepared: torch.full_like(prepared, 0.45)).enhance_picture(picture)
     assert np.abs(result - np.clip(picture + 25.5, 0, 255)).max() <= 0.51
 
 
@@ -67,7 +68,7 @@ def test_the_difference_lands_where_it_belongs() -> None:
         return (0.5 - 0.1 * ramp).expand_as(prepared)
 
     picture = np.full((256, 256, 3), 100, np.uint8)
-    result = enhancer_with(brighter_to_the_right).enhance(picture)
+    result = enhancer_with(brighter_to_the_right).enhance_picture(picture)
     expected = 100 + 255 * 0.2 * (np.arange(256) + 0.5) / 256
     inside = slice(8, -8)  # beyond the outermost nodes interpolation holds the last value
     assert np.abs(result[:, inside].astype(float) - expected[inside, None]).max() <= 1.0
@@ -76,7 +77,7 @@ def test_the_difference_lands_where_it_belongs() -> None:
 def test_details_never_pass_the_network() -> None:
     """What is finer than the network's size is the photograph's own: its high frequencies come out as they went in."""
     picture = photograph(512, 512)
-    brightened = enhancer_with(lambda prepared: 0.5 - 0.1 * torch.ones_like(prepared), size=32).enhance(picture // 2)
+    brightened = enhancer_with(lambda prepared: 0.5 - 0.1 * torch.ones_like(prepared), size=32).enhance_picture(picture // 2)
     difference = brightened.astype(int) - picture // 2
     assert difference.min() == difference.max() == 51
 
@@ -92,7 +93,7 @@ def test_edges_of_the_photograph_are_found_again() -> None:
         share = ((200 / 255 - prepared) / (160 / 255)).clamp(0, 1)
         return 0.5 - share * 30 / 255
 
-    result = enhancer_with(brighten_the_dark).enhance(edge)
+    result = enhancer_with(brighten_the_dark).enhance_picture(edge)
     small = cv2.resize(cv2.resize(truth, (64, 64), interpolation=cv2.INTER_AREA).astype(float)
                        - cv2.resize(edge, (64, 64), interpolation=cv2.INTER_AREA), (512, 512))  # fmt: skip
     assert psnr(result, truth) > psnr(np.clip(edge + small, 0, 255), truth) + 2
@@ -106,7 +107,7 @@ def test_the_network_sees_the_scale_it_was_trained_on() -> None:
         seen.append(prepared.shape)
         return torch.full_like(prepared, 0.5)
 
-    enhancer_with(watch).enhance(photograph(300, 400))
+    enhancer_with(watch).enhance_picture(photograph(300, 400))
     assert seen == [torch.Size([1, 3, 96, 64])]
 
 
@@ -115,13 +116,13 @@ def test_the_network_sees_the_scale_it_was_trained_on() -> None:
     [np.zeros((20, 20), np.uint8), np.zeros((20, 20, 4), np.uint8), np.zeros((20, 20, 3)), np.zeros((0, 9, 3), np.uint8)],
 )
 def test_grey_alpha_and_floating_pictures_are_refused_with_a_sentence(picture: Picture) -> None:
-    with pytest.raises(PictureError, match=r"must be \(H, W, 3\) RGB uint8, not .*; convert it first"):
-        enhancer_with(lambda prepared: prepared).enhance(picture)
+    with pytest.raises(PictureError, match=r"must be \(H, W, 3\) RGB uint8 or uint16, not .*; convert it first"):
+        enhancer_with(lambda prepared: prepared).enhance_picture(picture)
 
 
 def test_a_trained_run_makes_an_unseen_portrait_better(finished: Path) -> None:
     flash, studio = flash_and_studio(5, size=128)
-    assert psnr(load_enhancer(finished).enhance(flash), studio) > psnr(flash, studio) + 0.5
+    assert psnr(load_enhancer(finished).enhance_picture(flash), studio) > psnr(flash, studio) + 0.5
 
 
 def test_files_are_enhanced_skipped_set_aside_and_accounted_for(finished: Path, tmp_path: Path) -> None:
