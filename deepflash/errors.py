@@ -33,6 +33,10 @@ class ClusterError(DeepflashError):
     """A cluster cannot be reached, was lost, or its workers lack what the work needs."""
 
 
+class ServingError(DeepflashError):
+    """A page cannot be served on this machine: its port is taken."""
+
+
 class FaceError(DeepflashError):
     """The face detector cannot be used on this machine."""
 
