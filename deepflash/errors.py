@@ -29,6 +29,10 @@ class PictureError(DeepflashError):
     """A photograph cannot be used: missing, truncated, too large, not a picture."""
 
 
+class NoFaceError(PictureError):
+    """Nobody was found in a photograph."""
+
+
 class ClusterError(DeepflashError):
     """A cluster cannot be reached, was lost, or its workers lack what the work needs."""
 
