@@ -1197,6 +1197,51 @@ def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool,
     return _print_account(account, json)
 
 
+def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
+    sizes = []
+    for value in values:
+        width, _, height = value.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise click.BadParameter(f"{value!r} is no size such as 512x384")
+        sizes.append((int(width), int(height)))
+    return sizes
+
+
+@cli.command("export")
+@click.argument("run", type=_FOLDER)
+@click.argument("model", type=_FILE)
+@click.option("--fp16", is_flag=True, help="Weights and arithmetic in half precision: half the bytes.")
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 25),
+    default=18,
+    show_default=True,
+    help="Version of ONNX's operators; the older, the more runtimes know it.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    callback=_model_sizes,
+    metavar="WIDTHxHEIGHT",
+    help="Compare answers to pictures of this size, in multiples of 32; may be given several times.  "
+    "[default: four sizes about the one trained on]",
+)
+@json_option
+def export_command(run: Path, model: Path, fp16: bool, opset: int, sizes: list[tuple[int, int]], json: bool) -> None:
+    """Write the network of RUN as MODEL.onnx, for phones and browsers, if onnxruntime answers as PyTorch does.
+
+    The model takes any number of pictures of any size in multiples of 32. What an app does before and after it is told in
+    docs/phone-app.md. Needs deepflash[export].
+    """
+    from deepflash.model.export import export_onnx
+
+    exported = export_onnx(run, model, half=fp16, opset=opset, sizes=sizes)
+    for note in exported.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(dumps(exported.as_dict()) if json else exported.sentence())
+
+
 @cli.command("demo")
 @click.argument("folder", type=_FOLDER, default="demo")
 @sitters_option
