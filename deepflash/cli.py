@@ -1197,6 +1197,49 @@ def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool,
     return _print_account(account, json)
 
 
+@cli.command("serve")
+@click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8770, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
+)
+@click.option(
+    "--max-megapixels", type=click.IntRange(1, 178), default=64, show_default=True, help="Larger photographs are refused."
+)
+@click.option(
+    "--max-megabytes",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Larger files are refused, of 10^6 bytes.",
+)
+@click.option("--open/--no-open", "open_page", default=True, show_default=True, help="Open the page in a browser.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
+@json_option
+def serve_command(
+    run: Path, port: int, max_megapixels: int, max_megabytes: int, open_page: bool, device: str | None, json: bool
+) -> None:
+    """Serve a page that turns photographs into portraits to this computer's browser, until Ctrl-C.
+
+    Photographs are neither stored nor sent anywhere. The page answers to this computer only.
+    """
+    import signal
+    import threading
+    import webbrowser
+
+    from deepflash.model.enhancement.enhancer import load_enhancer
+    from deepflash.model.enhancement.serve import Limits, served_page
+
+    over = threading.Event()
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, lambda *_: over.set())
+    with served_page(load_enhancer(run, device=device), port=port, limits=Limits(max_megapixels, max_megabytes)) as url:
+        sentence = f"The page is at {url}\nIt answers to this computer only, and stores no photograph. Ctrl-C ends it."
+        click.echo(dumps({"url": url}) if json else sentence)
+        if open_page:
+            webbrowser.open(url)
+        over.wait()
+
+
 def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
     sizes = []
     for value in values:

@@ -1,0 +1,22 @@
+"""An enhancer whose network need not be trained."""
+
+import torch
+
+from deepflash.model.enhancement.enhancer import Enhancer
+from deepflash.model.recipe import Recipe
+from deepflash.model.runs import TrainedRun
+
+
+class Warming(torch.nn.Module):
+    """Stands where the network stands: adds 0.12 of red, takes 0.1 of blue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device_of = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        return 0.5 - torch.tensor([0.06, 0.02, -0.05])[None, :, None, None].expand_as(prepared)
+
+
+def warming_enhancer() -> Enhancer:
+    return Enhancer(TrainedRun(Recipe(width=0.0625, size=64), Warming(), step=0))
