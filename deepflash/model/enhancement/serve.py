@@ -5,12 +5,12 @@ photograph is worked on at a time; the others wait in the order in which they ca
 
     POST /preview    the photograph and its portraits at strength 0 and 1, small enough for a screen, as JSON
     POST /portrait   the portrait at full resolution, in the format that came
-    GET  /line       how many photographs are here
+    GET  /line       how many photographs are here, and how many of them are before that of a ticket
 
 What the portrait shall look like stands in the query: `strength`, `background`, `red_eye`, `whole`, as in `Look`; `name`
-is what the photograph is called in sentences. Status 422 means that the photograph cannot be used, 409 that nobody was
-found in it: with `whole=1` it is treated as a whole. A portrait changes linearly with its strength, so the page shows every
-strength from two of them.
+is what the photograph is called in sentences, `ticket` what it is known by in the line. Status 422 means that the
+photograph cannot be used, 409 that nobody was found in it: with `whole=1` it is treated as a whole. A portrait changes
+linearly with its strength, so the page shows every strength from two of them.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _BODY_LIMIT_S = 60.0  # by cable or on this computer it takes less than one
 _LONGEST_NAME = 120
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".tif": "image/tiff"}
 _SUFFIXES = {"PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}  # all else comes back as JPEG
-_OPTIONS = {"strength", "background", "red_eye", "whole", "name"}
+_OPTIONS = {"strength", "background", "red_eye", "whole", "name", "ticket"}
 _WORDS = {"0": False, "1": True}
 _NOBODY_FOUND, _CANNOT_BE_USED, _GONE = 409, 422, 499
 
@@ -98,14 +98,16 @@ class _Studio:
         self._enhancer = enhancer
         self._limits = limits
         self._turn = asyncio.Lock()
-        self._present = 0
+        self._line: list[str] = []  # tickets of the photographs that are here
 
     async def show_page(self, _request: Request) -> Response:
         limits = {"megapixels": str(self._limits.megapixels), "megabytes": str(self._limits.megabytes)}
         return page_of(_PAGE, **limits)
 
-    async def line(self, _request: Request) -> Response:
-        return JSONResponse({"present": self._present})
+    async def line(self, request: Request) -> Response:
+        ticket = request.query_params.get("ticket", "")
+        before = self._line.index(ticket) if ticket in self._line else 0
+        return JSONResponse({"present": len(self._line), "before": before})
 
     async def preview(self, request: Request) -> Response:
         return JSONResponse(await self._in_turn(request, self._make_preview))
@@ -117,7 +119,7 @@ class _Studio:
     async def _in_turn(self, request: Request, make: Callable[[Photo, Look], Any]) -> Any:
         """Read a photograph, wait, and make something of it, unless whoever wants it has gone by then."""
         look, name = _look_of(request.query_params), _name_of(request.query_params)
-        with self._presence():
+        with self._place(request.query_params.get("ticket", "")):
             encoded = await _read_photograph(request, name, self._limits.megabytes)
             async with self._turn:
                 if await request.is_disconnected():
@@ -125,14 +127,14 @@ class _Studio:
                 return await run_in_threadpool(self._make, encoded, name, look, make)
 
     @contextmanager
-    def _presence(self) -> Iterator[None]:
-        if self._present >= _MOST_PRESENT:
-            raise RequestError(503, f"{self._present} photographs are here already; try again in a moment")
-        self._present += 1
+    def _place(self, ticket: str) -> Iterator[None]:
+        if len(self._line) >= _MOST_PRESENT:
+            raise RequestError(503, f"{len(self._line)} photographs are here already; try again in a moment")
+        self._line.append(ticket)
         try:
             yield
         finally:
-            self._present -= 1
+            self._line.remove(ticket)
 
     def _make(self, encoded: bytes, name: str, look: Look, make: Callable[[Photo, Look], Any]) -> Any:
         photo = decode_photo(encoded, name, max_pixels=self._limits.megapixels * 10**6)

@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,11 +24,12 @@ from skimage import data
 
 from deepflash.cli import cli
 from deepflash.errors import ModelError
+from deepflash.model.enhancement import serve
 from deepflash.model.enhancement.enhancer import Enhancer
 from deepflash.model.enhancement.look import Look, parse_background
 from deepflash.model.enhancement.serve import Limits, served_page
 from deepflash.photos import Photo, decode_photo, encode_photo
-from tests.model.enhancement.warming import warming_enhancer
+from tests.model.enhancement.stand_ins import Slow, warming_enhancer
 
 LIMITS = Limits(megapixels=2, megabytes=3)
 
@@ -194,7 +194,7 @@ def test_too_many_bytes_are_refused_before_they_are_read(client: httpx.Client) -
         ({"strength": "much"}, "strength is a number from 0 to 1"),
         ({"background": "plaid"}, "background 'plaid' is none"),
         ({"red_eye": "yes"}, "red_eye and whole are 0 or 1, not 'yes'"),
-        ({"run": "/etc"}, "unknown option 'run'; known here: background, name, red_eye, strength, whole"),
+        ({"run": "/etc"}, "unknown option 'run'; known here: background, name, red_eye, strength, ticket, whole"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_one_sentence(query: dict[str, str], sentence: str, client: httpx.Client) -> None:
@@ -238,24 +238,6 @@ def watched_writes() -> Iterator[list[str]]:
     watching = False
 
 
-class Slow:
-    """An enhancer that works until it is let go, and counts."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.begun = threading.Semaphore(0)
-        self.working = self.most = self.done = 0
-
-    def enhance(self, photo: Photo, _look: Look) -> Photo:
-        self.working += 1
-        self.most = max(self.most, self.working)
-        self.begun.release()
-        assert self.go.wait(30)
-        self.working -= 1
-        self.done += 1
-        return photo
-
-
 @pytest.fixture
 def slow() -> Iterator[tuple[Slow, httpx.Client]]:
     enhancer = Slow()
@@ -280,8 +262,11 @@ def present(client: httpx.Client) -> int:
 def test_one_photograph_at_a_time_and_not_too_many_in_memory(slow: tuple[Slow, httpx.Client]) -> None:
     enhancer, client = slow
     with ThreadPoolExecutor(4) as people:
-        answers = [people.submit(client.post, "/portrait", content=PORTRAIT) for _ in range(4)]
-        until(lambda: present(client) == 4)
+        answers = []
+        for number in range(4):
+            answers.append(people.submit(client.post, "/portrait", params={"ticket": f"t{number}"}, content=PORTRAIT))
+            until(lambda: present(client) == len(answers))
+        assert [client.get("/line", params={"ticket": ticket}).json()["before"] for ticket in ("t0", "t2", "?")] == [0, 2, 0]
         fifth = client.post("/portrait", content=PORTRAIT)
         assert fifth.status_code == 503
         assert fifth.json()["error"] == "4 photographs are here already; try again in a moment"
@@ -306,6 +291,17 @@ def test_whoever_goes_away_is_not_worked_for(slow: tuple[Slow, httpx.Client]) ->
     until(lambda: present(client) == 0)
     assert enhancer.done == 1
     assert client.post("/portrait", content=PORTRAIT).status_code == 200, "the others are served as ever"
+
+
+def test_a_photograph_that_does_not_arrive_is_not_waited_for_for_ever(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_BODY_LIMIT_S", 0.3)
+    with sent(client, PORTRAIT[:1000], len(PORTRAIT)) as line:
+        answer = line.recv(4000)
+    assert b" 408 " in answer
+    assert b"the photograph did not arrive within" in answer
+    assert present(client) == 0
 
 
 def sent(client: httpx.Client, content: bytes, length: int) -> socket.socket:

@@ -1,8 +1,10 @@
 """The page in a real headless Chromium: by keyboard, mouse and touch, with a screen reader, and when things fail."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +15,7 @@ from deepflash.model.enhancement.look import Look
 from deepflash.model.enhancement.serve import Limits, served_page
 from deepflash.photos import decode_photo, encode_photo
 from tests.hardware.browser import MISSING, Browser, open_browser
-from tests.model.enhancement.warming import warming_enhancer
+from tests.model.enhancement.stand_ins import Slow, warming_enhancer
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -160,7 +162,7 @@ def test_a_pasted_photograph(page: Browser, photos: Path) -> None:
 def test_a_photograph_without_a_face_is_offered_to_be_treated_as_a_whole(page: Browser, photos: Path) -> None:
     choose(page, photos / "coffee.png")
     assert told(page, "bad") == "No face was found in coffee.png; it can be treated as a whole."
-    assert page.run("return document.getElementById('message-text').getAttribute('role')") == "alert"
+    assert page.run("return document.getElementById('message-text').getAttribute('aria-live')") == "assertive"
     assert focused(page) == "whole-offer"
     page.press(ENTER)
     page.until(READY)
@@ -205,6 +207,22 @@ def test_the_camera_with_its_shutter(page: Browser) -> None:
     page.press(ENTER)
     assert told(page, "bad") == "No face was found in camera.jpg; it can be treated as a whole.", "the fake camera shows none"
     assert page.run("return !document.getElementById('camera').open && document.getElementById('video').srcObject === null")
+
+
+def test_who_must_wait_is_told_so(browser: Browser, photos: Path) -> None:
+    slow = Slow()
+    with served_page(slow) as url, ThreadPoolExecutor(1) as people:
+        photograph = (photos / "eileen.jpg").read_bytes()
+        first = people.submit(httpx.post, f"{url}portrait", content=photograph, timeout=60, trust_env=False)
+        assert slow.begun.acquire(timeout=30)
+        browser.open(url)
+        choose(browser, photos / "eileen.jpg")
+        browser.until("return $('message-text').textContent === 'Waiting for the photograph before this one\u2026'")
+        assert browser.run("return getComputedStyle($('busy')).display") != "none"
+        slow.go.set()
+        browser.until(READY)
+        assert first.result().status_code == 200
+    assert slow.most == 1
 
 
 def test_everything_has_a_name_for_those_who_do_not_see_it(page: Browser, photos: Path) -> None:

@@ -1,10 +1,14 @@
-"""An enhancer whose network need not be trained."""
+"""Enhancers that need no trained network."""
+
+import threading
 
 import torch
 
 from deepflash.model.enhancement.enhancer import Enhancer
+from deepflash.model.enhancement.look import Look
 from deepflash.model.recipe import Recipe
 from deepflash.model.runs import TrainedRun
+from deepflash.photos import Photo
 
 
 class Warming(torch.nn.Module):
@@ -20,3 +24,21 @@ class Warming(torch.nn.Module):
 
 def warming_enhancer() -> Enhancer:
     return Enhancer(TrainedRun(Recipe(width=0.0625, size=64), Warming(), step=0))
+
+
+class Slow:
+    """An enhancer that works until it is let go, and counts."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.working = self.most = self.done = 0
+
+    def enhance(self, photo: Photo, _look: Look) -> Photo:
+        self.working += 1
+        self.most = max(self.most, self.working)
+        self.begun.release()
+        assert self.go.wait(30)
+        self.working -= 1
+        self.done += 1
+        return photo
