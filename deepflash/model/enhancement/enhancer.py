@@ -1,11 +1,16 @@
 """From a flash photograph to a portrait, at the photograph's own resolution.
 
-The network works on a reduced copy, whose shorter side is the size it was trained on. What it answers is brought up to the
-full size along the photograph's edges (upsampling.py) and added to the original pixels (equation 2), whose detail never
-passes the network.
+1. Faces are found on a reduced copy, red pupils corrected.
+2. The network sees reduced copies, in sRGB, of the whole photograph and of a square around each face that is smaller than
+   those it was trained on (regions.py).
+3. What it answers is brought up to full resolution along the photograph's edges, joined (upsampling.py), weighed with the
+   subject's matte, and added to the original pixels (equation 2), whose detail never passes the network.
 """
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,17 +19,25 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from deepflash.errors import PictureError
+from deepflash.affine import Affine
+from deepflash.errors import NoFaceError, PictureError
+from deepflash.faces import PEOPLE_SIDE_PX, find_people, map_face
 from deepflash.model.data import to_tensor
 from deepflash.model.encodings import encoding_named
 from deepflash.model.enhancement.look import Look
-from deepflash.model.enhancement.upsampling import Maps, add_difference
+from deepflash.model.enhancement.regions import Frame, frames_of
+from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, luma_of, make_layer, rows_at
 from deepflash.model.network import STRIDE
 from deepflash.model.runs import TrainedRun, answer, load_run, usable_device
-from deepflash.photos import Photo, with_pixels
+from deepflash.pairs import Face
+from deepflash.photos import Photo, Pixels, from_srgb, srgb_of
 from deepflash.pictures import Picture
 
 _LONGEST_SHARE = 4  # a panorama's longer side, in sizes of the network
+_PASS_PX = 2**20  # of all pictures that pass the network at once: bounds the memory
+_STRIP_ROWS = 64  # of the photograph, worked on at a time: bounds the memory
+_ROOM_UP, _ROOM_DOWN = 0.8, 0.95  # a change takes at most this share of what is left to white or black: detail stays visible
+_PROPORTION = 0.02  # by which a mask's may differ from the photograph's: whole pixels
 
 
 @dataclass(frozen=True)
@@ -53,29 +66,33 @@ class Enhancer:
 
         Raises
         ------
+        NoFaceError
+            if there is no face in it and the look is not for the whole.
         PictureError
-            if there is no face in it and the look is not for the whole, or the mask has another proportion.
+            if the mask has another proportion.
         FaceError
             if faces cannot be found on this machine.
         """
         chosen = look or Look()
-        reduced = _reduce(photo.pixels, self.trained.recipe.size)
-        difference = chosen.strength * self._difference(reduced)
-        return with_pixels(photo, add_difference(photo.pixels, reduced, difference))
+        faces = [] if chosen.whole else _faces_of(photo)
+        base, layers = self._layers(photo, faces)
+        matte = None if mask is None else _matte_of(mask, photo)
+        pixels = _changed(photo.pixels, chosen.strength, matte, lambda top, luma: difference_at(base, layers, top, luma))
+        return replace(photo, pixels=pixels)
 
-    def enhance_picture(self, picture: Picture, look: Look | None = None) -> Picture:
+    def enhance_picture(self, picture: Pixels, look: Look | None = None, *, mask: NDArray[np.uint8] | None = None) -> Pixels:
         """Turn a picture in memory into a portrait.
 
         Parameters
         ----------
         picture
             (H, W, 3) sRGB `uint8` or `uint16`, upright.
-        look
-            How; if None, as `Look()` says.
+        look, mask
+            As for `enhance`.
 
         Returns
         -------
-        Picture
+        Pixels
             The same shape and type.
 
         Raises
@@ -88,19 +105,37 @@ class Enhancer:
             raise PictureError(
                 f"a photograph must be (H, W, 3) RGB uint8 or uint16, not {picture.shape} {picture.dtype}; convert it first"
             )
-        return self.enhance(Photo(picture), look).pixels  # type: ignore[return-value]
+        return self.enhance(Photo(picture), look, mask=mask).pixels
+
+    def _layers(self, photo: Photo, faces: Sequence[Face]) -> tuple[Layer, list[Layer]]:
+        """Ask the network about the whole photograph and about every small face in it."""
+        height, width = photo.pixels.shape[:2]
+        size = self.trained.recipe.size
+        whole, frames = Frame(0, 0, width, height), frames_of(faces, width, height)
+        copies = [_reduced(photo.pixels, _shape_for(photo.pixels, size))]
+        copies += [_reduced(photo.pixels[f.top : f.bottom, f.left : f.right], (size, size)) for f in frames]
+        seen = [srgb_of(copy, photo.profile) for copy in copies]
+        answers = self._differences(seen)
+        made = [
+            make_layer(frame, (width, height), copy, _in_space_of(photo, srgb, difference))
+            for frame, copy, srgb, difference in zip([whole, *frames], copies, seen, answers, strict=True)
+        ]
+        return made[0], made[1:]
+
+    def _differences(self, pictures: Sequence[Picture]) -> list[Maps]:
+        """Return what the network adds to sRGB pictures, (h, w, 3) in [-1, 1] each; those of one size pass together."""
+        return [difference for batch in _batches(pictures) for difference in self._pass(batch)]
 
     @torch.no_grad()
-    def _difference(self, reduced: Picture) -> Maps:
-        """Return what the network adds to the reduced photograph, (h, w, 3) in [-1, 1]."""
+    def _pass(self, batch: Picture) -> list[Maps]:
         network, recipe = self.trained.network, self.trained.recipe
         encoding = encoding_named(recipe.encoding)
-        prepared = encoding.prepare(to_tensor(reduced[None], next(network.parameters()).device))
+        prepared = encoding.prepare(to_tensor(batch, next(network.parameters()).device))
         height, width = prepared.shape[-2:]
         padded = F.pad(prepared, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         predicted = answer(network, padded, recipe.precision)[:, :, :height, :width]
         added = encoding.decode(prepared, predicted) - prepared
-        return np.ascontiguousarray(added[0].permute(1, 2, 0).cpu().numpy())
+        return list(added.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
 def load_enhancer(run: Path, *, device: str | None = None) -> Enhancer:
@@ -121,10 +156,77 @@ def load_enhancer(run: Path, *, device: str | None = None) -> Enhancer:
     return Enhancer(load_run(run, usable_device(device or "cpu")))
 
 
-def _reduce(picture: NDArray[np.uint8] | NDArray[np.uint16], size: int) -> Picture:
-    """Bring the shorter side to `size`, by area when that is smaller."""
-    height, width = picture.shape[:2]
+def _faces_of(photo: Photo) -> list[Face]:
+    """Return all faces in pixels of the photograph, the largest first; refuse one without."""
+    height, width = photo.pixels.shape[:2]
+    scale = min(1.0, PEOPLE_SIDE_PX / max(width, height))
+    copy = _reduced(photo.pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
+    across, down = width / copy.shape[1], height / copy.shape[0]
+    photo_from_copy: Affine = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    faces = [map_face(face, photo_from_copy) for face in find_people(srgb_of(copy, photo.profile))]
+    if not faces:
+        raise NoFaceError("no face was found in the photograph; --whole treats the entire picture")
+    return faces
+
+
+def _shape_for(pixels: Pixels, size: int) -> tuple[int, int]:
+    """Return (width, height) of a copy whose shorter side is `size`."""
+    height, width = pixels.shape[:2]
     scale = min(size / min(height, width), _LONGEST_SHARE * size / max(height, width))
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    reduced = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return np.asarray(reduced if picture.dtype == np.uint8 else np.rint(reduced / 257), dtype=np.uint8)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _reduced(pixels: Pixels, shape: tuple[int, int]) -> Picture:
+    """Return an 8-bit copy of (width, height), averaged where that is smaller."""
+    smaller = shape[0] < pixels.shape[1]
+    copy = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return np.asarray(copy if copy.dtype == np.uint8 else np.rint(copy / 257), dtype=np.uint8)
+
+
+def _batches(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """Put pictures of one size that follow each other together, as many as memory allows."""
+    for (height, width, _), group in itertools.groupby(pictures, key=lambda picture: picture.shape):
+        alike, at_once = list(group), max(1, _PASS_PX // (height * width))
+        for start in range(0, len(alike), at_once):
+            yield np.stack(alike[start : start + at_once])
+
+
+def _in_space_of(photo: Photo, srgb: Picture, difference: Maps) -> Maps:
+    """Bring a difference of sRGB values to the photograph's colour space."""
+    if photo.profile is None:
+        return difference
+    changed = np.rint(np.clip(srgb + 255 * difference, 0, 255)).astype(np.uint8)
+    before, after = from_srgb(srgb, photo.profile), from_srgb(changed, photo.profile)
+    return np.asarray((after - before.astype(np.float32)) / np.float32(255))
+
+
+def _matte_of(mask: NDArray[np.uint8], photo: Photo) -> Maps:
+    height, width = photo.pixels.shape[:2]
+    if mask.ndim != 2 or not mask.size or abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > _PROPORTION:
+        raise PictureError(
+            f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photograph, as it is displayed, {width} x {height}; "
+            "give a grey mask of the same proportion"
+        )
+    return np.asarray(mask / np.float32(255))
+
+
+def _changed(pixels: Pixels, strength: float, matte: Maps | None, difference_of: Callable[[int, Maps], Maps]) -> Pixels:
+    """Add a difference to the photograph, some rows at a time."""
+    result = np.empty_like(pixels)
+    white = np.iinfo(pixels.dtype).max
+    height, width = pixels.shape[:2]
+
+    def change(top: int) -> None:
+        before = pixels[top : top + _STRIP_ROWS].astype(np.float32) / np.float32(white)
+        added = difference_of(top, luma_of(before))
+        if matte is not None:
+            rows = rows_at(matte, top, len(before), height)
+            added *= cv2.resize(rows, (width, len(rows)), interpolation=cv2.INTER_LINEAR)[..., None]
+        added = strength * np.clip(
+            added, -_ROOM_DOWN * before, _ROOM_UP * (1 - before)
+        )  # linear in strength, as the page shows it
+        result[top : top + _STRIP_ROWS] = np.rint((before + added) * white)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(change, range(0, height, _STRIP_ROWS)))
+    return result

@@ -1,4 +1,4 @@
-"""Bring a difference up to full resolution, along the photograph's edges.
+"""Bring differences up to full resolution along the photograph's edges, and join those of several frames.
 
 What the network answers is smooth but for the edges that the bilateral filter keeps, so it is brought up to full size by a
 fast guided filter with the photograph as guide (He and Sun 2015, arXiv 1505.00996), which finds those edges again; what the
@@ -6,51 +6,117 @@ guide cannot explain (edges of the studio picture alone) is interpolated. Of an 
 38.9 dB at 512 px on real pairs, where bilinear interpolation leaves 36.7 and the guided filter alone 33.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepflash.photos import Pixels
+from deepflash.model.enhancement.regions import Frame, window
 from deepflash.pictures import Picture
 
 _GUIDE_RADIUS_PX = 2  # of the reduced copy: half the window of the guided filter
 _GUIDE_EPSILON = 1e-3
 _SMOOTH_STEP = 4  # the first enlargement is bicubic; on from there bilinear shows no creases
-_STRIP_ROWS = 128  # of the photograph, worked on at a time: bounds the memory
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601
+_LUMA = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)  # Rec. 601
 
 Maps = NDArray[np.float32]
 
 
-def add_difference(picture: Pixels, reduced: Picture, difference: Maps) -> Pixels:
-    """Bring a difference up to full resolution, guided by the photograph's luma, and add it.
+@dataclass(frozen=True)
+class Layer:
+    """A difference for a part of a photograph, ready to be brought to any of its rows.
+
+    Attributes
+    ----------
+    frame
+        The part.
+    lines
+        (h, w, 6) float32: slope and offset of `difference = slope * luma + offset`, red, green and blue.
+    columns, rows
+        What its pixels weigh: `rows[:, None] * columns`.
+    """
+
+    frame: Frame
+    lines: Maps
+    columns: Maps
+    rows: Maps
+
+
+def make_layer(frame: Frame, photograph: tuple[int, int], reduced: Picture, difference: Maps) -> Layer:
+    """Prepare a difference that is known at a reduced resolution.
 
     Parameters
     ----------
-    picture
-        (H, W, 3) RGB `uint8` or `uint16`.
+    frame
+        The part of the photograph that `reduced` shows.
+    photograph
+        Its (width, height).
     reduced
-        (h, w, 3) RGB `uint8`: the same, reduced.
+        (h, w, 3) RGB `uint8`.
     difference
-        (h, w, 3) in [-1, 1].
+        (h, w, 3) in [-1, 1]: what shall be added to it.
+    """
+    height, width = reduced.shape[:2]
+    lines = np.concatenate(_guided_lines(luma_of(np.asarray(reduced / np.float32(255), dtype=np.float32)), difference), axis=2)
+    step = max(1, min(_SMOOTH_STEP, frame.width // width))
+    columns, rows = window(frame, *photograph)
+    return Layer(frame, _resized(lines, step * width, step * height, cv2.INTER_CUBIC), columns, rows)
+
+
+def difference_at(base: Layer, layers: Sequence[Layer], top: int, luma: Maps) -> Maps:
+    """Return what is to be added to some rows of a photograph.
+
+    Parameters
+    ----------
+    base
+        A layer of the whole photograph, which holds where the others weigh nothing.
+    layers
+        Layers of its parts.
+    top
+        The first row.
+    luma
+        (n, W) of these rows, in [0, 1].
 
     Returns
     -------
-    Pixels
-        (H, W, 3), of the picture's type.
+    (n, W, 3) float32
     """
-    white = int(np.iinfo(picture.dtype).max)
-    height, width = picture.shape[:2]
-    lines = np.concatenate(_guided_lines(_luma(reduced), difference), axis=2)  # (h, w, 6)
-    smooth = _resized(lines, _SMOOTH_STEP * lines.shape[1], _SMOOTH_STEP * lines.shape[0], cv2.INTER_CUBIC)
-    widened = _resized(smooth, width, len(smooth), cv2.INTER_LINEAR)
-    result = np.empty_like(picture)
-    for top in range(0, height, _STRIP_ROWS):
-        strip = picture[top : top + _STRIP_ROWS]
-        at = _rows_between(widened, np.arange(top, top + len(strip)), height)
-        added = at[..., :3] * _luma(strip)[..., None] + at[..., 3:]
-        result[top : top + len(strip)] = np.clip(np.rint(strip + white * added), 0, white)
-    return result
+    added = _full_lines(base, top, luma)
+    present = [layer for layer in layers if top < layer.frame.bottom and layer.frame.top < top + len(luma)]
+    if not present:
+        return added
+    total, weight = np.zeros_like(added), np.zeros_like(luma)
+    for layer in present:
+        first, last = max(top, layer.frame.top), min(top + len(luma), layer.frame.bottom)
+        here = np.s_[first - top : last - top, layer.frame.left : layer.frame.right]
+        weights = layer.rows[first - layer.frame.top : last - layer.frame.top, None] * layer.columns
+        total[here] += weights[..., None] * _full_lines(layer, first, luma[here])
+        weight[here] += weights
+    total += np.maximum(0, 1 - weight)[..., None] * added
+    total /= np.maximum(1, weight)[..., None]
+    return total
+
+
+def luma_of(picture: Maps) -> Maps:
+    """Return the (H, W) luma of an (H, W, 3) RGB picture."""
+    return np.asarray(cv2.transform(picture, _LUMA), dtype=np.float32)
+
+
+def rows_at(maps: Maps, top: int, count: int, height: int) -> Maps:
+    """Interpolate (h, w, ...) maps linearly at some rows of a picture of that height."""
+    places = ((np.arange(top, top + count) + 0.5) * (len(maps) / height) - 0.5).clip(0, len(maps) - 1)
+    above = places.astype(np.int64)
+    below = np.minimum(above + 1, len(maps) - 1)
+    share = (places - above).astype(np.float32).reshape(-1, *[1] * (maps.ndim - 1))
+    return np.asarray(maps[above] * (1 - share) + maps[below] * share, dtype=np.float32)
+
+
+def _full_lines(layer: Layer, top: int, luma: Maps) -> Maps:
+    at = rows_at(layer.lines, top - layer.frame.top, len(luma), layer.frame.height)
+    at = _resized(at, layer.frame.width, len(luma), cv2.INTER_LINEAR)
+    return np.asarray(at[..., :3] * luma[..., None] + at[..., 3:], dtype=np.float32)
 
 
 def _guided_lines(guide: Maps, values: Maps) -> tuple[Maps, Maps]:
@@ -72,16 +138,3 @@ def _box(values: Maps) -> Maps:
 
 def _resized(maps: Maps, width: int, height: int, method: int) -> Maps:
     return np.asarray(cv2.resize(maps, (width, height), interpolation=method), dtype=np.float32)
-
-
-def _rows_between(maps: Maps, rows: NDArray[np.int_], height: int) -> Maps:
-    """Interpolate (h, W, C) maps linearly at some rows of a picture of that height."""
-    places = ((rows + 0.5) * (len(maps) / height) - 0.5).clip(0, len(maps) - 1)
-    above = places.astype(np.int64)
-    below = np.minimum(above + 1, len(maps) - 1)
-    share = (places - above).astype(np.float32)[:, None, None]
-    return np.asarray(maps[above] * (1 - share) + maps[below] * share, dtype=np.float32)
-
-
-def _luma(picture: Pixels) -> Maps:
-    return np.asarray(picture @ (_LUMA / np.iinfo(picture.dtype).max), dtype=np.float32)
