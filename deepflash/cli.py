@@ -1181,19 +1181,79 @@ def evaluate_command(
     click.echo(f"Tables: {out or runs[0] / f'evaluation-{split}'}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
+def _background(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
+    from deepflash.model.enhancement.look import parse_background
+
+    try:
+        return parse_background(value)
+    except DeepflashError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @cli.command("enhance")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
 @click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
-@click.option("--force", is_flag=True, help="Make portraits again that are there already.")
+@click.option(
+    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How much of the change is made, 0 to 1."
+)
+@click.option(
+    "--background",
+    callback=_background,
+    default="keep",
+    show_default=True,
+    metavar="keep|enhance|COLOR",
+    help="Behind the person: leave it, change it too, or put a colour there (white, #406080).",
+)
+@click.option("--mask", type=_FILE, help="Grey picture, white where the person is, for one photograph. Default: found.")
+@click.option("--no-red-eye", is_flag=True, help="Leave red pupils as they are.")
+@click.option("--whole", is_flag=True, help="Treat the entire picture, without looking for faces.")
+@click.option(
+    "--compare",
+    type=click.Choice(["none", "side", "split"]),
+    default="none",
+    show_default=True,
+    help="Write NAME.compare.jpg too: before and after beside each other, or a half of each.",
+)
+@click.option(
+    "--metadata",
+    type=click.Choice(["safe", "all", "none"]),
+    default="safe",
+    show_default=True,
+    help="What to keep of it: all but place, names, numbers of devices; all; nothing.",
+)
+@click.option("--force", is_flag=True, help="Make portraits again that are there already, whatever they were made with.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
 @json_option
-def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, json: bool) -> ExitCode:
-    """Turn flash photographs into studio portraits, at their own resolution."""
-    from deepflash.model.enhancement.files import enhance_files
+def enhance_command(
+    photos: tuple[Path, ...],
+    out: Path,
+    run: Path,
+    strength: float,
+    background: Any,
+    mask: Path | None,
+    no_red_eye: bool,
+    whole: bool,
+    compare: Any,
+    metadata: Any,
+    force: bool,
+    device: str | None,
+    json: bool,
+) -> ExitCode:
+    """Turn flash photographs into studio portraits, at their own resolution.
+
+    JPEG, PNG, WebP, TIFF, and HEIC with deepflash[heic]; 8 or 16 bits, in their own colours. See docs/enhancing.md.
+    """
+    from deepflash.model.enhancement.files import Results, enhance_files
+    from deepflash.model.enhancement.look import Look
     from deepflash.progress import shown
 
+    if mask is not None and len(photos) > 1:
+        raise click.UsageError("a mask belongs to one photograph; enhance them one by one")
+    look = Look(strength, background, not no_red_eye, whole)
+    results = Results(out, compare, metadata, force)
     with shown("enhance") as report:
-        account = enhance_files(photos, out, run, force=force, report=report)
+        account = enhance_files(photos, run, results, look, mask=mask, device=device, report=report)
     return _print_account(account, json)
 
 

@@ -22,6 +22,9 @@ from deepflash.pictures import MAX_PIXELS, Picture
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Metadata = Literal["safe", "all", "none"]
 
+RESULT_SUFFIXES = {".png": ".png", ".webp": ".webp", ".tif": ".tif", ".tiff": ".tif"}
+"""What a result is written as, by the suffix of the photograph; everything else becomes `.jpg`."""
+
 
 @dataclass(frozen=True)
 class Photo:
