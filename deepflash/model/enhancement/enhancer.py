@@ -138,7 +138,7 @@ class Enhancer:
         return list(added.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
-def load_enhancer(run: Path, *, device: str | None = None) -> Enhancer:
+def load_enhancer(run: str | Path, *, device: str | None = None) -> Enhancer:
     """Load a run for enhancing photographs.
 
     Parameters
@@ -153,7 +153,7 @@ def load_enhancer(run: Path, *, device: str | None = None) -> Enhancer:
     ModelError
         if there is no run, its weights are missing or damaged, or there is no such device.
     """
-    return Enhancer(load_run(run, usable_device(device or "cpu")))
+    return Enhancer(load_run(Path(run), usable_device(device or "cpu")))
 
 
 def _faces_of(photo: Photo) -> list[Face]:
