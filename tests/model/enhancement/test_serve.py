@@ -298,9 +298,7 @@ def test_a_photograph_that_does_not_arrive_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(serve, "_BODY_LIMIT_S", 0.3)
     with sent(client, PORTRAIT[:1000], len(PORTRAIT)) as line:
-        answer = line.recv(4000)
-    assert b" 408 " in answer
-    assert b"the photograph did not arrive within" in answer
+        assert b" 408 " in line.recv(4000)
     assert present(client) == 0
 
 
