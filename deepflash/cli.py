@@ -1338,8 +1338,10 @@ def export_command(run: Path, model: Path, fp16: bool, opset: int, sizes: list[t
     docs/phone-app.md. Needs deepflash[export].
     """
     from deepflash.model.export import export_onnx
+    from deepflash.progress import shown
 
-    exported = export_onnx(run, model, half=fp16, opset=opset, sizes=sizes)
+    with shown("export") as report:
+        exported = export_onnx(run, model, half=fp16, opset=opset, sizes=sizes, report=report)
     for note in exported.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(dumps(exported.as_dict()) if json else exported.sentence())
