@@ -4,12 +4,12 @@
 2. The network sees reduced copies, in sRGB, of the whole photograph and of a square around each face that is smaller than
    those it was trained on (regions.py).
 3. What it answers is brought up to full resolution along the photograph's edges, joined (upsampling.py), weighed with the
-   subject's matte, and added to the original pixels (equation 2), whose detail never passes the network.
+   subject's matte (matte.py, composite.py), and added to the original pixels (equation 2; rendering.py), whose detail never
+   passes the network.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +19,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from deepflash.affine import Affine
+from deepflash.affine import Affine, inverse
 from deepflash.errors import NoFaceError, PictureError
 from deepflash.faces import PEOPLE_SIDE_PX, find_people, map_face
 from deepflash.model.data import to_tensor
 from deepflash.model.encodings import encoding_named
+from deepflash.model.enhancement.composite import cut_out
 from deepflash.model.enhancement.look import Look
+from deepflash.model.enhancement.matte import MATTE_SIDE_PX, subject_matte
 from deepflash.model.enhancement.regions import Frame, frames_of
-from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, luma_of, make_layer, rows_at
+from deepflash.model.enhancement.rendering import Subject, render
+from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, make_layer
 from deepflash.model.network import STRIDE
 from deepflash.model.runs import TrainedRun, answer, load_run, usable_device
 from deepflash.pairs import Face
@@ -35,8 +38,6 @@ from deepflash.pictures import Picture
 
 _LONGEST_SHARE = 4  # a panorama's longer side, in sizes of the network
 _PASS_PX = 2**20  # of all pictures that pass the network at once: bounds the memory
-_STRIP_ROWS = 64  # of the photograph, worked on at a time: bounds the memory
-_ROOM_UP, _ROOM_DOWN = 0.8, 0.95  # a change takes at most this share of what is left to white or black: detail stays visible
 _PROPORTION = 0.02  # by which a mask's may differ from the photograph's: whole pixels
 
 
@@ -69,15 +70,15 @@ class Enhancer:
         NoFaceError
             if there is no face in it and the look is not for the whole.
         PictureError
-            if the mask has another proportion.
+            if mask and look do not fit the photograph or each other.
         FaceError
             if faces cannot be found on this machine.
         """
         chosen = look or Look()
         faces = [] if chosen.whole else _faces_of(photo)
+        subject = _subject_of(photo, faces, chosen, mask)
         base, layers = self._layers(photo, faces)
-        matte = None if mask is None else _matte_of(mask, photo)
-        pixels = _changed(photo.pixels, chosen.strength, matte, lambda top, luma: difference_at(base, layers, top, luma))
+        pixels = render(photo.pixels, lambda top, luma: difference_at(base, layers, top, luma), chosen.strength, subject)
         return replace(photo, pixels=pixels)
 
     def enhance_picture(self, picture: Pixels, look: Look | None = None, *, mask: NDArray[np.uint8] | None = None) -> Pixels:
@@ -158,15 +159,54 @@ def load_enhancer(run: str | Path, *, device: str | None = None) -> Enhancer:
 
 def _faces_of(photo: Photo) -> list[Face]:
     """Return all faces in pixels of the photograph, the largest first; refuse one without."""
-    height, width = photo.pixels.shape[:2]
-    scale = min(1.0, PEOPLE_SIDE_PX / max(width, height))
-    copy = _reduced(photo.pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
-    across, down = width / copy.shape[1], height / copy.shape[0]
-    photo_from_copy: Affine = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    copy, photo_from_copy = _copy(photo, PEOPLE_SIDE_PX)
     faces = [map_face(face, photo_from_copy) for face in find_people(srgb_of(copy, photo.profile))]
     if not faces:
         raise NoFaceError("no face was found in the photograph; --whole treats the entire picture")
     return faces
+
+
+def _subject_of(photo: Photo, faces: Sequence[Face], look: Look, mask: NDArray[np.uint8] | None) -> Subject | None:
+    """Return who is in front of the background; None if everything is treated alike."""
+    if mask is not None:
+        _check_mask(mask, photo, look)
+    elif look.background == "enhance" or (look.whole and look.background == "keep"):
+        return None
+    elif look.whole:
+        raise PictureError("a picture that is treated as a whole has no background to put a colour at; give a mask")
+    copy, photo_from_copy = _copy(photo, MATTE_SIDE_PX)
+    if mask is None:
+        matte = subject_matte(srgb_of(copy, photo.profile), [map_face(face, inverse(photo_from_copy)) for face in faces])
+    else:
+        matte = np.asarray(cv2.resize(mask, copy.shape[1::-1], interpolation=cv2.INTER_AREA) / np.float32(255), np.float32)
+    behind = None
+    if not isinstance(look.background, str):
+        behind = np.asarray(
+            from_srgb(np.array([[look.background]], np.uint8), photo.profile)[0, 0] / np.float32(255), np.float32
+        )
+    return Subject(cut_out(copy, matte), mask, behind)
+
+
+def _check_mask(mask: NDArray[np.uint8], photo: Photo, look: Look) -> None:
+    height, width = photo.pixels.shape[:2]
+    if look.background == "enhance":
+        raise PictureError("a mask says where the background is, which shall be treated like the person; leave one out")
+    if mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size:
+        raise PictureError(f"a mask must be (h, w) uint8, not {mask.shape} {mask.dtype}")
+    if abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > _PROPORTION:
+        raise PictureError(
+            f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, the photograph, as it is displayed, {width} x {height}; "
+            "give one of the same proportion"
+        )
+
+
+def _copy(photo: Photo, side: int) -> tuple[Picture, Affine]:
+    """Return a copy whose longer side is at most `side`, and the map from its pixels to the photograph's."""
+    height, width = photo.pixels.shape[:2]
+    scale = min(1.0, side / max(width, height))
+    copy = _reduced(photo.pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
+    across, down = width / copy.shape[1], height / copy.shape[0]
+    return copy, np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
 
 
 def _shape_for(pixels: Pixels, size: int) -> tuple[int, int]:
@@ -198,35 +238,3 @@ def _in_space_of(photo: Photo, srgb: Picture, difference: Maps) -> Maps:
     changed = np.rint(np.clip(srgb + 255 * difference, 0, 255)).astype(np.uint8)
     before, after = from_srgb(srgb, photo.profile), from_srgb(changed, photo.profile)
     return np.asarray((after - before.astype(np.float32)) / np.float32(255))
-
-
-def _matte_of(mask: NDArray[np.uint8], photo: Photo) -> Maps:
-    height, width = photo.pixels.shape[:2]
-    if mask.ndim != 2 or not mask.size or abs(mask.shape[1] * height / (mask.shape[0] * width) - 1) > _PROPORTION:
-        raise PictureError(
-            f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photograph, as it is displayed, {width} x {height}; "
-            "give a grey mask of the same proportion"
-        )
-    return np.asarray(mask / np.float32(255))
-
-
-def _changed(pixels: Pixels, strength: float, matte: Maps | None, difference_of: Callable[[int, Maps], Maps]) -> Pixels:
-    """Add a difference to the photograph, some rows at a time."""
-    result = np.empty_like(pixels)
-    white = np.iinfo(pixels.dtype).max
-    height, width = pixels.shape[:2]
-
-    def change(top: int) -> None:
-        before = pixels[top : top + _STRIP_ROWS].astype(np.float32) / np.float32(white)
-        added = difference_of(top, luma_of(before))
-        if matte is not None:
-            rows = rows_at(matte, top, len(before), height)
-            added *= cv2.resize(rows, (width, len(rows)), interpolation=cv2.INTER_LINEAR)[..., None]
-        added = strength * np.clip(
-            added, -_ROOM_DOWN * before, _ROOM_UP * (1 - before)
-        )  # linear in strength, as the page shows it
-        result[top : top + _STRIP_ROWS] = np.rint((before + added) * white)
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(change, range(0, height, _STRIP_ROWS)))
-    return result

@@ -8,6 +8,7 @@ guide cannot explain (edges of the studio picture alone) is interpolated. Of an 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,7 +105,7 @@ def luma_of(picture: Maps) -> Maps:
     return np.asarray(cv2.transform(picture, _LUMA), dtype=np.float32)
 
 
-def rows_at(maps: Maps, top: int, count: int, height: int) -> Maps:
+def rows_at(maps: NDArray[Any], top: int, count: int, height: int) -> Maps:
     """Interpolate (h, w, ...) maps linearly at some rows of a picture of that height."""
     places = ((np.arange(top, top + count) + 0.5) * (len(maps) / height) - 0.5).clip(0, len(maps) - 1)
     above = places.astype(np.int64)
