@@ -262,7 +262,7 @@ def _softened(picture: Picture, outline: Maps, certain: Maps) -> Maps:
     side = max(picture.shape[:2])
     mixed = _mixed(guide, outline, certain, side)
     soft = apply_lines(guided_lines(guide, mixed, max(1, round(_RADIUS * side)), _EVENNESS), guide)
-    return np.maximum(np.clip((soft - 0.04) / 0.92, 0, 1), certain)
+    return np.asarray(np.maximum(np.clip((soft - 0.04) / 0.92, 0, 1), certain), np.float32)
 
 
 def _mixed(guide: Maps, outline: Maps, certain: Maps, side: int) -> Maps:
@@ -284,7 +284,9 @@ def _nearby(guide: Maps, known: Maps, reach_px: float) -> tuple[Maps, Maps]:
     """Return the mean colour of what is known around each pixel, and whether anything is."""
     weight = np.asarray(cv2.GaussianBlur(known, (0, 0), reach_px), np.float32)
     colour = np.asarray(cv2.GaussianBlur(guide * known[..., None], (0, 0), reach_px), np.float32)
-    return colour / np.maximum(weight, 1e-6)[..., None], np.clip(weight / 0.02, 0, 1)
+    return np.asarray(colour / np.maximum(weight, 1e-6)[..., None], np.float32), np.asarray(
+        np.clip(weight / 0.02, 0, 1), np.float32
+    )
 
 
 def _solved(matrices: Maps, right: Maps) -> Maps:
