@@ -30,20 +30,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from deepflash.errors import ModelError, NoFaceError, PictureError
+from deepflash.faces import PEOPLE_SIDE_PX
 from deepflash.loopback import RequestError, guarded, page_of, served
 from deepflash.model.enhancement.enhancer import Enhancer
 from deepflash.model.enhancement.look import Look, parse_background
-from deepflash.photos import Photo, Pixels, decode_photo, encode_photo
+from deepflash.photos import Photo, Pixels, decode_photo, encode_photo, suffix_for
 from deepflash.pictures import Picture
 
 _PAGE = files("deepflash.model.enhancement") / "serve.html"
-_PREVIEW_PX = 1600  # of the longer side
 _PREVIEW_QUALITY = 92
 _MOST_PRESENT = 4  # photographs in memory at a time; bounds it
 _BODY_LIMIT_S = 60.0  # by cable or on this computer it takes less than one
 _LONGEST_NAME = 120
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".tif": "image/tiff"}
-_SUFFIXES = {"PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}  # all else comes back as JPEG
 _OPTIONS = {"strength", "background", "red_eye", "whole", "name", "ticket"}
 _WORDS = {"0": False, "1": True}
 _NOBODY_FOUND, _CANNOT_BE_USED, _GONE = 409, 422, 499
@@ -152,10 +151,10 @@ class _Studio:
         }
         height, width = photo.pixels.shape[:2]
         shown = {light: _address_of(picture) for light, picture in pictures.items()}
-        return {"width": width, "height": height, "suffix": _suffix_of(photo), **shown}
+        return {"width": width, "height": height, "suffix": suffix_for(photo), **shown}
 
     def _make_portrait(self, photo: Photo, look: Look) -> tuple[bytes, str]:
-        suffix = _suffix_of(photo)
+        suffix = suffix_for(photo)
         return encode_photo(self._enhancer.enhance(photo, look), suffix), suffix
 
 
@@ -207,20 +206,16 @@ async def _read_photograph(request: Request, name: str, megabytes: int) -> bytes
 
 
 def _reduced(photo: Photo) -> Photo:
-    """Return the photograph in 8 bits and small enough for a screen."""
+    """Return the photograph in 8 bits and of a screen's size, in which the same faces are found as in the whole."""
     return replace(photo, pixels=_reduce(photo.pixels), alpha=None if photo.alpha is None else _reduce(photo.alpha))
 
 
 def _reduce(pixels: Pixels) -> Picture:
     height, width = pixels.shape[:2]
-    scale = min(1.0, _PREVIEW_PX / max(height, width))
+    scale = min(1.0, PEOPLE_SIDE_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     reduced = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(reduced if pixels.dtype == np.uint8 else np.rint(reduced / 257), dtype=np.uint8)
-
-
-def _suffix_of(photo: Photo) -> str:
-    return _SUFFIXES.get(photo.format, ".jpg")
 
 
 def _address_of(photo: Photo) -> str:

@@ -84,14 +84,14 @@ def told(browser: Browser, kind: str) -> str:
     return browser.text("message-text")
 
 
-def colour_at(browser: Browser, tmp_path: Path, x_share: float) -> np.ndarray:
-    """Return what is seen at the frame's upper third."""
+def colour_at(browser: Browser, tmp_path: Path) -> np.ndarray:
+    """Return what is seen of the face."""
     browser.screenshot(tmp_path / "seen.png")
     left, top, width, height = browser.run(
         "const box = document.getElementById('frame').getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
     )
     seen = np.asarray(Image.open(tmp_path / "seen.png").convert("RGB"), dtype=float)
-    x, y = round(left + x_share * width), round(top + 0.3 * height)
+    x, y = round(left + 0.43 * width), round(top + 0.2 * height)
     return seen[y - 4 : y + 5, x - 4 : x + 5].mean(axis=(0, 1))
 
 
@@ -105,9 +105,9 @@ def test_from_a_dropped_photograph_to_the_downloaded_portrait_by_keyboard(
     assert focused(page) == "slider"
 
     page.press(HOME)
-    after = colour_at(page, tmp_path, 0.1)
+    after = colour_at(page, tmp_path)
     page.press(END)
-    before = colour_at(page, tmp_path, 0.1)
+    before = colour_at(page, tmp_path)
     assert after[0] > before[0] + 5, "the portrait is warmer than the photograph"
     page.press(LEFT, LEFT, RIGHT)
     assert page.run("return document.getElementById('bar').style.left") == "99%"
@@ -116,10 +116,10 @@ def test_from_a_dropped_photograph_to_the_downloaded_portrait_by_keyboard(
     page.press(HOME, TAB)
     assert focused(page) == "strength"
     page.press(HOME)
-    assert np.abs(colour_at(page, tmp_path, 0.1) - before).max() < 3, "strength 0 is the photograph"
+    assert np.abs(colour_at(page, tmp_path) - before).max() < 3, "strength 0 is the photograph"
     page.press(*RIGHT * 40)
     half = before + 0.4 * (after - before)
-    assert np.abs(colour_at(page, tmp_path, 0.1) - half).max() < 3
+    assert np.abs(colour_at(page, tmp_path) - half).max() < 3
     assert page.text("strength-said") == "40 %"
 
     page.press(TAB)
@@ -168,6 +168,10 @@ def test_a_photograph_without_a_face_is_offered_to_be_treated_as_a_whole(page: B
     page.until(READY)
     assert page.run("return document.getElementById('whole').checked && document.getElementById('whole-offer').hidden")
     assert page.run("return portrait.suffix") == ".png"
+    assert page.run("return $('background').disabled"), "there is none in a picture that is treated as a whole"
+    page.run("$('whole').click()")
+    assert told(page, "bad") == "No face was found in coffee.png; it can be treated as a whole."
+    assert not page.run("return $('background').disabled")
 
 
 def test_what_cannot_be_used_is_said_and_the_page_goes_on(page: Browser, photos: Path) -> None:
