@@ -80,15 +80,16 @@ def render(pixels: Pixels, difference: Difference, strength: float, subject: Sub
 
 def _changed(rows: Maps, top: int, height: int, difference: Difference, strength: float, subject: Subject | None) -> Maps:
     if subject is None:
-        return _added(rows, strength * difference(top, luma_of(rows)))
+        return _added(rows, difference(top, luma_of(rows)), np.float32(strength))
     matte = subject.matte_at(rows, top, height)
     share = matte[..., None]
     if subject.behind is None:
-        return _added(rows, strength * share * difference(top, luma_of(rows)))
+        return _added(rows, difference(top, luma_of(rows)), np.float32(strength) * share)
     people = foreground_at(subject.cut, rows, matte, top, height)
-    changed = _added(people, strength * difference(top, luma_of(people)))
+    changed = _added(people, difference(top, luma_of(people)), np.float32(strength))
     return np.asarray(share * changed + (1 - share) * subject.behind, dtype=np.float32)
 
 
-def _added(rows: Maps, added: Maps) -> Maps:
-    return np.asarray(rows + np.clip(added, -_ROOM_DOWN * rows, _ROOM_UP * (1 - rows)), dtype=np.float32)
+def _added(rows: Maps, added: Maps, share: Maps | np.float32) -> Maps:
+    """Add a share of what fits; so the result changes linearly with the share, on which the page relies."""
+    return np.asarray(rows + share * np.clip(added, -_ROOM_DOWN * rows, _ROOM_UP * (1 - rows)), dtype=np.float32)
