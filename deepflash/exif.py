@@ -41,7 +41,7 @@ _OF_A_TIFF = {  # how the pixels of that very file are stored, and what is kept 
 def exif_of(image: Image.Image) -> bytes:
     """Return the EXIF of an opened picture, or nothing if there is none or it is damaged."""
     if image.format != "TIFF":
-        return bytes(image.info.get("exif", b""))
+        return bytes(image.info.get("exif") or b"")
     try:  # a TIFF is EXIF as a whole; a copy is made without what only that very file's pixels need
         tags = image.getexif()
         return _written(

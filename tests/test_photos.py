@@ -17,6 +17,7 @@ from skimage import data
 from deepflash.errors import PictureError
 from deepflash.photos import Photo, decode_photo, encode_photo, from_srgb, read_photo, srgb_of, suffix_for
 from deepflash.pictures import Picture
+from tests.profiles import WIDE
 from tests.test_pictures import UPRIGHT
 
 BASE = ExifTags.Base
@@ -26,35 +27,6 @@ DEEP = np.uint16(257)
 @pytest.fixture(scope="module")
 def astronaut() -> Picture:
     return np.ascontiguousarray(np.asarray(data.astronaut())[:128, 150:342])
-
-
-@pytest.fixture(scope="module")
-def wide_profile() -> bytes:
-    """A profile with other primaries and another curve than sRGB's, made by hand after ICC.1:2010: a matrix and a gamma."""
-    return matrix_profile([(0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)], gamma=2.2)
-
-
-def matrix_profile(primaries: list[tuple[float, float, float]], gamma: float) -> bytes:
-    """An RGB display profile (ICC.1:2010, 8.4.3); `primaries` are the XYZ of red, green and blue for D50."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH2x", 1, round(gamma * 256))
-    tags = {b"wtpt": xyz(0.9642, 1.0, 0.8249), b"cprt": b"text" + bytes(4) + b"none\0\0\0\0"}
-    tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">I", 5) + b"wide\0" + bytes(79)
-    for name, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
-        tags |= {name + b"XYZ": xyz(*primary), name + b"TRC": curve}
-    table, body = struct.pack(">I", len(tags)), b""
-    start = 128 + 4 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + struct.pack(">II", start + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    head = struct.pack(
-        ">I4sI4s4s4s12x4s4s28x", start + len(body), b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp", b"none"
-    )
-    head = head[:68] + struct.pack(">iii", 63190, 65536, 54061)
-    return head.ljust(128, b"\0") + table + body
-
-
-def xyz(x: float, y: float, z: float) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack(">iii", *(round(value * 65536) for value in (x, y, z)))
 
 
 def saved(picture: NDArray[np.generic], kind: str, **options: object) -> bytes:
@@ -145,25 +117,23 @@ def test_damaged_exif_is_left_out(astronaut: Picture) -> None:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif")])
-def test_the_colour_profile_comes_back_and_pixels_keep_their_values(
-    astronaut: Picture, wide_profile: bytes, kind: str, suffix: str
-) -> None:
-    photo = decode_photo(saved(astronaut, kind, icc_profile=wide_profile), "a")
-    assert photo.profile == wide_profile
+def test_the_colour_profile_comes_back_and_pixels_keep_their_values(astronaut: Picture, kind: str, suffix: str) -> None:
+    photo = decode_photo(saved(astronaut, kind, icc_profile=WIDE), "a")
+    assert photo.profile == WIDE
     assert far(photo.pixels, astronaut) < 4
     for metadata in ("safe", "none"):
-        assert decode_photo(encode_photo(photo, suffix, metadata=metadata), "b").profile == wide_profile
+        assert decode_photo(encode_photo(photo, suffix, metadata=metadata), "b").profile == WIDE
 
 
-def test_srgb_of_a_wider_space_is_what_its_primaries_say(wide_profile: bytes) -> None:
+def test_srgb_of_a_wider_space_is_what_its_primaries_say() -> None:
     """Oracle: gamma, matrix to XYZ for D50, matrix to sRGB (Lindbloom, Bradford-adapted), sRGB's curve; to 1.5 levels."""
     space = np.array([[0.6097, 0.2053, 0.1492], [0.3111, 0.6257, 0.0632], [0.0195, 0.0609, 0.7446]])
     to_srgb = np.array([[3.1339, -1.6169, -0.4906], [-0.9788, 1.9161, 0.0335], [0.0719, -0.2290, 1.4052]])
     colours = np.array([[(60, 60, 60), (200, 150, 120), (90, 120, 80), (250, 250, 250)]], np.uint8)
     linear = ((colours / 255) ** (563 / 256)) @ space.T @ to_srgb.T
     expected = 255 * np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055)
-    assert np.abs(srgb_of(colours, wide_profile) - expected).max() < 1.5
-    assert np.abs(from_srgb(srgb_of(colours, wide_profile), wide_profile).astype(int) - colours).max() <= 2
+    assert np.abs(srgb_of(colours, WIDE) - expected).max() < 1.5
+    assert np.abs(from_srgb(srgb_of(colours, WIDE), WIDE).astype(int) - colours).max() <= 2
 
 
 def test_a_damaged_profile_is_left_out_and_srgb_is_left_alone(astronaut: Picture) -> None:
@@ -175,7 +145,7 @@ def test_a_damaged_profile_is_left_out_and_srgb_is_left_alone(astronaut: Picture
 
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_stay_sixteen_bits(astronaut: Picture, wide_profile: bytes, suffix: str, alpha: bool) -> None:
+def test_sixteen_bits_stay_sixteen_bits(astronaut: Picture, suffix: str, alpha: bool) -> None:
     deep = astronaut.astype(np.uint16) * DEEP + np.arange(192, dtype=np.uint16)[None, :, None] % 200
     stored = np.dstack([deep, deep[..., 0] // 2]) if alpha else deep
     order = cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR
@@ -184,10 +154,10 @@ def test_sixteen_bits_stay_sixteen_bits(astronaut: Picture, wide_profile: bytes,
     assert photo.pixels.dtype == np.uint16
     assert np.array_equal(photo.pixels, deep)
     assert (photo.alpha is not None) == alpha
-    again = decode_photo(encode_photo(Photo(photo.pixels, photo.alpha, profile=wide_profile), suffix), "b")
+    again = decode_photo(encode_photo(Photo(photo.pixels, photo.alpha, profile=WIDE), suffix), "b")
     assert np.array_equal(again.pixels, deep)
     assert alpha is False or np.array_equal(again.alpha, deep[..., 0] // 2)
-    assert again.profile == wide_profile
+    assert again.profile == WIDE
 
 
 def test_a_deep_photograph_as_jpeg_is_rounded(astronaut: Picture) -> None:

@@ -27,6 +27,7 @@ from deepflash.model.encodings import encoding_named
 from deepflash.model.enhancement.composite import cut_out
 from deepflash.model.enhancement.look import Look
 from deepflash.model.enhancement.matte import MATTE_SIDE_PX, subject_matte
+from deepflash.model.enhancement.red_eye import correct_red_eyes
 from deepflash.model.enhancement.regions import Frame, frames_of
 from deepflash.model.enhancement.rendering import Subject, render
 from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, make_layer
@@ -77,6 +78,8 @@ class Enhancer:
         chosen = look or Look()
         faces = [] if chosen.whole else _faces_of(photo)
         subject = _subject_of(photo, faces, chosen, mask)
+        if chosen.red_eye:
+            photo = replace(photo, pixels=correct_red_eyes(photo.pixels, faces))
         base, layers = self._layers(photo, faces)
         pixels = render(photo.pixels, lambda top, luma: difference_at(base, layers, top, luma), chosen.strength, subject)
         return replace(photo, pixels=pixels)

@@ -28,7 +28,7 @@ class Results:
     folder
         Of the portraits; see `result_names`.
     compare
-        Whether and how `NAME.compare.jpg` shows before and after.
+        Whether and how `STEM.compare.jpg` (`STEM.png.compare.jpg` beside a PNG, and so on) shows before and after.
     metadata
         What of the photograph's the portrait keeps; see `deepflash.photos.encode_photo`.
     force
@@ -129,7 +129,8 @@ class _Job:
     mask: NDArray[np.uint8] | None
 
     def enhance(self, photo: Path, portrait: Path, account: Account) -> None:
-        compared = portrait.with_name(f"{portrait.stem}.compare.jpg")
+        named = portrait.stem if portrait.suffix == ".jpg" else portrait.name
+        compared = portrait.with_name(f"{named}.compare.jpg")
         wanted = [portrait, compared] if self.results.compare != "none" else [portrait]
         missing = [path for path in wanted if self.results.force or not path.exists()]
         if any(path.resolve() == photo.resolve() for path in wanted):
