@@ -9,7 +9,7 @@
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,13 +76,21 @@ class Enhancer:
             if faces cannot be found on this machine.
         """
         chosen = look or Look()
-        faces = [] if chosen.whole else _faces_of(photo)
-        subject = _subject_of(photo, faces, chosen, mask)
-        if chosen.red_eye:
+        return self.develop(photo, chosen, mask=mask)(chosen.strength)
+
+    def develop(self, photo: Photo, look: Look, *, mask: NDArray[np.uint8] | None = None) -> Callable[[float], Photo]:
+        """Do once what is the same for all strengths; return what makes the portrait of one, 0 to 1. See `enhance`."""
+        faces = [] if look.whole else _faces_of(photo)
+        subject = _subject_of(photo, faces, look, mask)
+        if look.red_eye:
             photo = replace(photo, pixels=correct_red_eyes(photo.pixels, faces))
         base, layers = self._layers(photo, faces)
-        pixels = render(photo.pixels, lambda top, luma: difference_at(base, layers, top, luma), chosen.strength, subject)
-        return replace(photo, pixels=pixels)
+
+        def portrait(strength: float) -> Photo:
+            pixels = render(photo.pixels, lambda top, luma: difference_at(base, layers, top, luma), strength, subject)
+            return replace(photo, pixels=pixels)
+
+        return portrait
 
     def enhance_picture(self, picture: Pixels, look: Look | None = None, *, mask: NDArray[np.uint8] | None = None) -> Pixels:
         """Turn a picture in memory into a portrait.

@@ -144,11 +144,8 @@ class _Studio:
 
     def _make_preview(self, photo: Photo, look: Look) -> dict[str, Any]:
         small = _reduced(photo)
-        pictures = {
-            "before": small,
-            "weakest": self._enhancer.enhance(small, replace(look, strength=0.0)),
-            "strongest": self._enhancer.enhance(small, replace(look, strength=1.0)),
-        }
+        portrait = self._enhancer.develop(small, look)
+        pictures = {"before": small, "weakest": portrait(0.0), "strongest": portrait(1.0)}
         height, width = photo.pixels.shape[:2]
         shown = {light: _address_of(picture) for light, picture in pictures.items()}
         return {"width": width, "height": height, "suffix": suffix_for(photo), **shown}

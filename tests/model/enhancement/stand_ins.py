@@ -1,6 +1,7 @@
 """Enhancers that need no trained network."""
 
 import threading
+from collections.abc import Callable
 
 import torch
 
@@ -12,14 +13,14 @@ from deepflash.photos import Photo
 
 
 class Warming(torch.nn.Module):
-    """Stands where the network stands: adds 0.12 of red, takes 0.1 of blue."""
+    """Stands where the network stands: adds 0.4 of red, more than there is room for in the light, takes 0.1 of blue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.device_of = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, prepared: torch.Tensor) -> torch.Tensor:
-        return 0.5 - torch.tensor([0.06, 0.02, -0.05])[None, :, None, None].expand_as(prepared)
+        return 0.5 - torch.tensor([0.2, 0.02, -0.05])[None, :, None, None].expand_as(prepared)
 
 
 def warming_enhancer() -> Enhancer:
@@ -33,6 +34,9 @@ class Slow:
         self.go = threading.Event()
         self.begun = threading.Semaphore(0)
         self.working = self.most = self.done = 0
+
+    def develop(self, photo: Photo, look: Look) -> Callable[[float], Photo]:
+        return lambda _strength: self.enhance(photo, look)
 
     def enhance(self, photo: Photo, _look: Look) -> Photo:
         self.working += 1
