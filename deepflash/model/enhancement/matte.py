@@ -199,7 +199,8 @@ def _outline(picture: Picture, expected: _Expected) -> Maps | None:
     cv2.setRNGSeed(0)  # GrabCut's clustering draws from OpenCV's generator
     behind, before = np.zeros((1, 65)), np.zeros((1, 65))  # models of the colours: scratch
     cv2.grabCut(shown, labels, (0, 0, 1, 1), behind, before, _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    found = _whole_people((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), expected.certain)
+    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD) | ((person > 0.5) & (expected.odds > 1))
+    found = _whole_people(inside, expected.certain)
     likely = expected.odds > 0
     plausible = (found & likely).sum() >= _PLAUSIBLE * (found | likely).sum()
     return found.astype(np.float32) if plausible else None

@@ -26,7 +26,8 @@ _SECTORS = 8  # directions in which red must end
 _SMALLEST_PX = 12.0  # from corner to corner in the photograph: pupils of smaller eyes are two pixels
 _SURE = 0.045  # redder than what is around, of white; most real ones are by 0.06 to 0.24, of 828 other eyes the most by 0.025
 _SECOND = 0.033  # if the person's other eye is sure
-_DARKER = 0.85  # the iris, of the skin
+_DARKER = 0.95  # the iris, of the skin
+_ELSEWHERE = 0.9  # of a pupil's redness: the most that the rest of the eye and its lids have; of real ones up to 0.82
 _CATCH_LIGHT = (0.5, 0.75)  # of the brightest around: where a reflection begins, and where nothing is changed
 _PUPIL = 0.7  # of the lesser of green and blue: how dark a pupil becomes
 
@@ -104,9 +105,10 @@ def _may_be_pupil(patch: Maps, red: Maps, spot: _Spot) -> bool:
     rows, columns = np.mgrid[: red.shape[0], : red.shape[1]]
     distance = np.hypot(columns - spot.x, rows - spot.y)
     light = patch.mean(axis=2)
-    iris = np.median(light[(distance > 1.3 * spot.radius) & (distance < 1.9 * spot.radius)])
+    iris = np.quantile(light[(distance > 1.3 * spot.radius) & (distance < 1.9 * spot.radius)], 0.25)
     skin = np.median(light[-8:])
-    return bool(iris < _DARKER * skin and spot.redness > np.quantile(red[distance > 1.9 * spot.radius], 0.98))
+    elsewhere = np.quantile(red[distance > 1.9 * spot.radius], 0.98)
+    return bool(iris < _DARKER * skin and elsewhere < _ELSEWHERE * spot.redness)
 
 
 def _correct(pixels: Pixels, corners: NDArray[np.float64], spot: _Spot) -> None:
