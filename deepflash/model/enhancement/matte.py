@@ -156,7 +156,7 @@ def _expected_of(shape: tuple[int, ...], head: _Head) -> _Expected:
     aside, down = _places(shape, head.middle, np.array([1.0, 0.0]), head.width)  # bodies stand upright
     aside = np.abs(aside)
     skull = 8 * (1 - _ellipse(tilted, -0.15, 0.62, 0.85))
-    hair = np.minimum(4 * (1 - _ellipse(tilted, 0.2, 1.0, 1.3)) - 1, 0)
+    hair = np.minimum(8 * (1 - _ellipse(tilted, 0.2, 0.95, 1.25)) - 1, 0)
     shoulders = _profile(down, [(0.45, 0.2), (0.6, 0.45), (0.95, 0.95), (1.3, 1.35), (1.7, 1.5), (9, 1.7)])
     body = np.minimum(4 * (shoulders - aside), 6 * (down - 0.55))
     trunk = _profile(down, [(0.5, 0.12), (0.85, 0.2), (1.05, 0.55), (1.4, 0.95), (1.8, 1.1)])
