@@ -1,11 +1,10 @@
-"""People cut out at full resolution, and put before another background.
+"""People cut out at full resolution, ready to be put before another background.
 
 A matte is known at a reduced resolution. As lines of the photograph's colours (matte.guided_lines) it is brought to any
 rows of the photograph, where it follows the photograph's own edges. A pixel that is a person in part shows the background
 in part; so the colours of both are estimated before the background is replaced, and no rim of the old one is left at hair.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 
 from deepflash.model.enhancement.matte import Maps, guided_lines
 from deepflash.model.enhancement.upsampling import rows_at
-from deepflash.photos import Pixels
 from deepflash.pictures import Picture
 
 _GUIDE_RADIUS_PX = 2  # of the reduced copy: half the window of the guided filter
 _EVENNESS = 1e-3
 _REACHES = (1 / 7, 1 / 110)  # of the longer side: colours are first looked for far, then near, as their source does
-_STRIP_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -110,35 +107,6 @@ def foreground_at(cut: CutOut, rows: Maps, matte: Maps, top: int, height: int) -
     """
     colours = (_wide(rows_at(maps, top, len(rows), height), rows.shape[1]) for maps in (cut.foreground, cut.background))
     return _unmixed(rows, matte, *colours)
-
-
-def replace_background(pixels: Pixels, cut: CutOut, colour: Sequence[int]) -> Pixels:
-    """Put people before a plain background.
-
-    Parameters
-    ----------
-    pixels
-        (H, W, 3) `uint8` or `uint16`.
-    cut
-        Of a reduced copy of them.
-    colour
-        (red, green, blue) of the background, 0 to 255, in the space of the pixels.
-
-    Returns
-    -------
-    Pixels
-        The same shape and type; unchanged where the matte is 1.
-    """
-    result = np.empty_like(pixels)
-    white = np.float32(np.iinfo(pixels.dtype).max)
-    behind = np.asarray(colour, np.float32) / np.float32(255)
-    for top in range(0, len(pixels), _STRIP_ROWS):
-        rows = np.asarray(pixels[top : top + _STRIP_ROWS] / white, np.float32)
-        matte = matte_at(cut, rows, top, len(pixels))
-        people = foreground_at(cut, rows, matte, top, len(pixels))
-        share = matte[..., None]
-        result[top : top + len(rows)] = np.rint((share * people + (1 - share) * behind) * white)
-    return result
 
 
 def _mean(colours: Maps, weights: Maps, side: int) -> Maps:
