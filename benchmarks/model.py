@@ -1,12 +1,11 @@
-"""Speed and accuracy of the model room: the bilateral filter beside OpenCV's, a training step, enhancing 13 megapixels.
+"""Speed and accuracy of the model room: the bilateral filter beside OpenCV's, a training step.
 
-    python benchmarks/model.py [--only filter|step|enhance]
+    python benchmarks/model.py [--only filter|step]
 
 CPU seconds are user and system time of this process; accuracy is PSNR against the exact filter on the middle of the picture.
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +16,8 @@ import skimage.data
 import torch
 
 from deepflash.model.bilateral import bilateral, bilateral_exact
-from deepflash.model.enhancement.enhancer import Enhancer
 from deepflash.model.network import DeepFlash
 from deepflash.model.recipe import load_recipe
-from deepflash.model.runs import TrainedRun, build_network
 
 SIGMA_S, SIGMA_R = 16.0, 0.4
 _MARGIN_PX = 40  # the exact filter's window to every side
@@ -30,9 +27,9 @@ _MIDDLE = slice(192, 320)
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["filter", "step", "enhance"])
+    parser.add_argument("--only", choices=["filter", "step"])
     only = parser.parse_args().only
-    for name, measure in {"filter": measure_filter, "step": measure_step, "enhance": measure_enhance}.items():
+    for name, measure in {"filter": measure_filter, "step": measure_step}.items():
         if only in {None, name}:
             measure()
 
@@ -79,19 +76,6 @@ def measure_step() -> None:
     print(
         f"training step, recipe quick: {recipe.batch} pictures of {recipe.size} px, width {recipe.width}: {seconds:.3f} CPU s"
     )
-
-
-def measure_enhance() -> None:
-    """Enhance a 13 megapixel photograph with an untrained network of the quick recipe: the cost is that of a trained one."""
-    recipe = load_recipe("quick")
-    photograph = cv2.resize(skimage.data.astronaut(), (3120, 4160), interpolation=cv2.INTER_CUBIC)
-    enhancer = Enhancer(TrainedRun(recipe, build_network(recipe).eval().to(memory_format=torch.channels_last), 0))
-    began_s = time.perf_counter()
-    seconds, _ = _best_of(3, lambda: enhancer.enhance_picture(photograph))
-    wall_s = (time.perf_counter() - began_s) / 3
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    threads = torch.get_num_threads()
-    print(f"enhance, 3120 x 4160: {seconds:.2f} CPU s, {wall_s:.2f} s wall on {threads} threads, peak {memory_mb:.0f} MB")
 
 
 def _best_of(times: int, call: Callable[[], Any]) -> tuple[float, Any]:
