@@ -85,9 +85,12 @@ def test_where_nothing_can_be_told_apart_geometry_decides_and_the_face_is_whole(
     assert matte[0, -1] < 0.5
 
 
-def test_a_face_that_reaches_beyond_the_picture_is_no_error() -> None:
-    picture, face = backdrop("grey", 100, 100), face_at(20, 10, 120)
-    assert np.isfinite(subject_matte(picture, [face])).all()
+@pytest.mark.parametrize("place", [(20, 10, 120), (50, 50, 500), (-90, 50, 40), (50, 160, 60)])
+@pytest.mark.parametrize("side", [7, 100])
+def test_a_face_that_reaches_beyond_the_picture_is_no_error(place: tuple[float, float, float], side: int) -> None:
+    matte = subject_matte(backdrop("grey", side, side), [face_at(*place)])
+    assert matte.shape == (side, side)
+    assert np.isfinite(matte).all()
 
 
 def test_a_real_portrait_before_a_busy_background() -> None:
