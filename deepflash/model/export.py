@@ -224,6 +224,7 @@ def _as_onnx(network: nn.Module, opset: int, half: bool, metadata: Mapping[str, 
             verbose=False,
         )
         model = program.model_proto  # type: ignore[union-attr]
+        _check_free_sizes(model)
         _drop_traces(model)
         model.producer_name, model.producer_version = "deepflash", __version__
         model.doc_string = "From a flash portrait to a studio portrait; see docs/phone-app.md of deepflash."
@@ -231,6 +232,15 @@ def _as_onnx(network: nn.Module, opset: int, half: bool, metadata: Mapping[str, 
             model.metadata_props.add(key=key, value=value)
         encoded: bytes = model.SerializeToString(deterministic=True)
     return encoded
+
+
+def _check_free_sizes(model: Any) -> None:
+    """Refuse a network whose code made the exporter, without a word, take the example's sizes for the only ones."""
+    batch, _, height, width = model.graph.input[0].type.tensor_type.shape.dim
+    if not (batch.dim_param and height.dim_param and width.dim_param):
+        raise ModelError(
+            "the run's network cannot be exported: its code ties it to one size of pictures; train another network"
+        )
 
 
 @contextmanager
