@@ -15,8 +15,8 @@ linearly with its strength, so the page shows every strength from two of them.
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -40,6 +40,7 @@ from deepflash.pictures import Picture
 _PAGE = files("deepflash.model.enhancement") / "serve.html"
 _PREVIEW_QUALITY = 92
 _MOST_PRESENT = 4  # photographs in memory at a time; bounds it
+_LOOK_EVERY_S = 0.05
 _BODY_LIMIT_S = 60.0  # by cable or on this computer it takes less than one
 _LONGEST_NAME = 120
 _MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".tif": "image/tiff"}
@@ -96,8 +97,8 @@ class _Studio:
     def __init__(self, enhancer: Enhancer, limits: Limits) -> None:
         self._enhancer = enhancer
         self._limits = limits
-        self._turn = asyncio.Lock()
-        self._line: list[str] = []  # tickets of the photographs that are here
+        self._present = 0  # photographs in memory
+        self._line: list[Request] = []  # those that have arrived; the first is worked on
 
     async def show_page(self, _request: Request) -> Response:
         limits = {"megapixels": str(self._limits.megapixels), "megabytes": str(self._limits.megabytes)}
@@ -105,8 +106,8 @@ class _Studio:
 
     async def line(self, request: Request) -> Response:
         ticket = request.query_params.get("ticket", "")
-        before = self._line.index(ticket) if ticket in self._line else 0
-        return JSONResponse({"present": len(self._line), "before": before})
+        tickets = [waiting.query_params.get("ticket") for waiting in self._line]
+        return JSONResponse({"present": self._present, "before": tickets.index(ticket) if ticket in tickets else 0})
 
     async def preview(self, request: Request) -> Response:
         return JSONResponse(await self._in_turn(request, self._make_preview))
@@ -118,22 +119,33 @@ class _Studio:
     async def _in_turn(self, request: Request, make: Callable[[Photo, Look], Any]) -> Any:
         """Read a photograph, wait, and make something of it, unless whoever wants it has gone by then."""
         look, name = _look_of(request.query_params), _name_of(request.query_params)
-        with self._place(request.query_params.get("ticket", "")):
+        with self._presence():
             encoded = await _read_photograph(request, name, self._limits.megabytes)
-            async with self._turn:
-                if await request.is_disconnected():
-                    raise RequestError(_GONE, "nobody waits for this any more")
+            async with self._turn(request):
                 return await run_in_threadpool(self._make, encoded, name, look, make)
 
     @contextmanager
-    def _place(self, ticket: str) -> Iterator[None]:
-        if len(self._line) >= _MOST_PRESENT:
-            raise RequestError(503, f"{len(self._line)} photographs are here already; try again in a moment")
-        self._line.append(ticket)
+    def _presence(self) -> Iterator[None]:
+        if self._present >= _MOST_PRESENT:
+            raise RequestError(503, f"{self._present} photographs are here already; try again in a moment")
+        self._present += 1
         try:
             yield
         finally:
-            self._line.remove(ticket)
+            self._present -= 1
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[None]:
+        """Wait for those before; whoever goes away meanwhile, as a page does that asks for something else, is dropped."""
+        self._line.append(request)
+        try:
+            while self._line[0] is not request:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                if await request.is_disconnected():
+                    raise RequestError(_GONE, "nobody waits for this any more")
+            yield
+        finally:
+            self._line.remove(request)
 
     def _make(self, encoded: bytes, name: str, look: Look, make: Callable[[Photo, Look], Any]) -> Any:
         photo = decode_photo(encoded, name, max_pixels=self._limits.megapixels * 10**6)

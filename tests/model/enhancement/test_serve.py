@@ -283,9 +283,10 @@ def test_whoever_goes_away_is_not_worked_for(slow: tuple[Slow, httpx.Client]) ->
         assert enhancer.begun.acquire(timeout=30)
         with sent(client, PORTRAIT, len(PORTRAIT)):
             until(lambda: present(client) == 2)
-        with sent(client, PORTRAIT[:1000], len(PORTRAIT)):
-            until(lambda: present(client) == 3)
-        until(lambda: present(client) == 2)  # the one that broke off is forgotten at once
+            with sent(client, PORTRAIT[:1000], len(PORTRAIT)):
+                until(lambda: present(client) == 3)
+            until(lambda: present(client) == 2)  # the one that broke off is forgotten at once
+        until(lambda: present(client) == 1)  # and so is the one that waited
         enhancer.go.set()
         assert first.result().status_code == 200
     until(lambda: present(client) == 0)
