@@ -23,9 +23,10 @@ class Look:
         `keep`: what is behind the person stays as it is, `enhance`: it is treated like the person, or an sRGB colour
         (0 to 255 each) that takes its place.
     red_eye
-        Whether red pupils are corrected, before everything else.
+        Whether red pupils of the faces that are found are corrected, before everything else.
     whole
-        Treat the entire picture as one, without looking for faces.
+        Treat the entire picture as one, without looking for faces; and what is behind the person, too, unless a mask says where
+        that is.
 
     Raises
     ------
