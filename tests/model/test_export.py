@@ -25,7 +25,7 @@ from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.enhancement.look import Look
 from deepflash.model.export import LIMITS, OPSETS, Exported, export_onnx
 from deepflash.model.recipe import Recipe
-from deepflash.model.runs import RECIPE_FILE, WEIGHTS_FILE, load_run, save_weights
+from deepflash.model.runs import RECIPE_FILE, WEIGHTS_FILE, TrainedRun, load_run, save_weights
 from deepflash.pictures import Picture, encode, read_rgb
 from tests.model.tiny_run import write_run
 
@@ -148,6 +148,20 @@ def test_what_answers_otherwise_is_not_written(full: Path, tmp_path: Path, monke
         export_onnx(other, model)
     assert model.read_bytes() == b"an earlier one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "run"]
+
+
+class OneByOne(torch.nn.Module):
+    """Counts its pictures in Python, so that the exporter writes for as many as it was shown."""
+
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        return torch.cat([prepared[n : n + 1] * 1.0 for n in range(prepared.shape[0])])
+
+
+def test_a_network_that_is_tied_to_one_size_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepflash.model.export.load_run", lambda _: TrainedRun(RECIPE, OneByOne(), step=0))
+    with pytest.raises(ModelError, match="cannot be exported: its code ties it to one size of pictures"):
+        export_onnx(run, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
