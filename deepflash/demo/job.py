@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepflash.accounts import Account
 from deepflash.align.batch import align_batch
 from deepflash.batch import usable_cores
@@ -143,5 +145,5 @@ def _enhance(pairs: Sequence[Pair], portraits: Path, run: Path, report: Report) 
             portrait = enhancer.enhance_picture(picture)
         except NoFaceError:  # alignment found it by the studio photograph's help
             portrait = enhancer.enhance_picture(picture, Look(whole=True))
-        write_durably(portraits / f"{pair.id}.jpg", encode(portrait, ".jpg"))
+        write_durably(portraits / f"{pair.id}.jpg", encode(np.asarray(portrait, np.uint8), ".jpg"))
         report(number, len(pairs), pair.id)

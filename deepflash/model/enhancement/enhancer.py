@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -37,8 +36,6 @@ from deepflash.model.runs import TrainedRun, answer, load_run, usable_device
 from deepflash.pairs import Face
 from deepflash.photos import Photo, Pixels, from_srgb, srgb_of
 from deepflash.pictures import Picture
-
-P = TypeVar("P", NDArray[np.uint8], NDArray[np.uint16])
 
 _LONGEST_SHARE = 4  # a panorama's longer side, in sizes of the network
 _PASS_PX = 2**20  # of all pictures that pass the network at once: bounds the memory
@@ -95,7 +92,7 @@ class Enhancer:
 
         return portrait
 
-    def enhance_picture(self, picture: P, look: Look | None = None, *, mask: NDArray[np.uint8] | None = None) -> P:
+    def enhance_picture(self, picture: Pixels, look: Look | None = None, *, mask: NDArray[np.uint8] | None = None) -> Pixels:
         """Turn a picture in memory into a portrait.
 
         Parameters
@@ -120,7 +117,7 @@ class Enhancer:
             raise PictureError(
                 f"a photograph must be (H, W, 3) RGB uint8 or uint16, not {picture.shape} {picture.dtype}; convert it first"
             )
-        return cast(P, self.enhance(Photo(picture), look, mask=mask).pixels)
+        return self.enhance(Photo(picture), look, mask=mask).pixels
 
     def _layers(self, photo: Photo, faces: Sequence[Face]) -> tuple[Layer, list[Layer]]:
         """Ask the network about the whole photograph and about every small face in it."""
