@@ -141,8 +141,8 @@ def _enhance(pairs: Sequence[Pair], portraits: Path, run: Path, report: Report) 
     enhancer = load_enhancer(run)
     for number, pair in enumerate(pairs, start=1):
         picture = read_rgb(pair.flash)
-        try:
-            portrait = enhancer.enhance_picture(picture)
+        try:  # what is behind the sitters was trained on, too
+            portrait = enhancer.enhance_picture(picture, Look(background="enhance"))
         except NoFaceError:  # alignment found it by the studio photograph's help
             portrait = enhancer.enhance_picture(picture, Look(whole=True))
         write_durably(portraits / f"{pair.id}.jpg", encode(np.asarray(portrait, np.uint8), ".jpg"))
