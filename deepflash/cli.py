@@ -24,6 +24,7 @@ from deepflash.errors import DeepflashError, ExitCode, PairError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_PATH = click.Path(path_type=Path)
 _NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # a matter of the disk
 
 
@@ -42,6 +43,11 @@ def main() -> NoReturn:
         code = ExitCode.INTERRUPTED
     except DeepflashError as error:
         click.echo(f"Error: {error}", err=True)
+        code = ExitCode.FAILURE
+    except ModuleNotFoundError as error:
+        if (error.name or "deepflash").partition(".")[0] == "deepflash":
+            raise
+        click.echo(f"Error: the Python module {error.name} is not installed; install it, or all of deepflash", err=True)
         code = ExitCode.FAILURE
     except OSError as error:
         if error.filename is None and error.errno not in _NOT_OURS:
@@ -1118,18 +1124,24 @@ def _agree_to_erase(found: Any, json: bool) -> bool:
 @cli.command("train")
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)
-@click.option("--recipe", default="quick", show_default=True, help="quick, paper, or a TOML file.")
+@click.option("--recipe", default="quick", show_default=True, help="quick, light, paper, or a TOML file.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the recipe; may be given several times."
 )
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
 @json_option
 def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...], device: str | None, json: bool) -> None:
-    """Train a network on SHARDS into the folder RUN; the same command again resumes."""
+    """Train a network on SHARDS into the folder RUN; the same command again resumes.
+
+    --set start_from=OTHER begins with the weights of another run, or of one of its weights files.
+    """
+    from deepflash.model.journal import has_tensorboard
     from deepflash.model.recipe import load_recipe
     from deepflash.model.train import train
     from deepflash.progress import shown
 
+    if not has_tensorboard() and os.environ.get("RANK", "0") == "0":
+        click.echo("note: tensorboard is not installed, so its events are not written; metrics.jsonl holds the curve", err=True)
     with shown("train") as report:
         result = train(shards, run, load_recipe(recipe, changes), device=device, report=report)
     if result.rank:
@@ -1142,7 +1154,7 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
 
 
 @cli.command("evaluate")
-@click.argument("runs", nargs=-1, required=True, type=_FOLDER)
+@click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.argument("shards", type=_FOLDER)
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
@@ -1164,9 +1176,11 @@ def evaluate_command(
 ) -> None:
     """Measure RUNS on a split of SHARDS, side by side and beside baselines that need no network.
 
+    A run is a folder that train wrote, or one of its weights files, such as RUN/best.safetensors.
+
     Writes tables with confidence intervals over subjects (Markdown, CSV, JSON, HTML) and pictures of the worst pairs.
     """
-    from deepflash.model.evaluate import evaluate
+    from deepflash.model.evaluate import evaluate, tables_folder
     from deepflash.model.tables import text
     from deepflash.progress import shown
 
@@ -1178,7 +1192,7 @@ def evaluate_command(
     with shown("evaluate") as report:
         evaluation = evaluate(runs, shards, split=split, out=out, device=device, lpips=weights, report=report)
     click.echo(dumps(evaluation.as_dict()) if json else text(evaluation))
-    click.echo(f"Tables: {out or runs[0] / f'evaluation-{split}'}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
+    click.echo(f"Tables: {out or tables_folder(runs[0], split)}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
 def _background(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
@@ -1193,7 +1207,7 @@ def _background(_context: click.Context, _parameter: click.Parameter, value: str
 @cli.command("enhance")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
-@click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
+@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
 @click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How much of the change is made, 0 to 1."
 )

@@ -11,14 +11,16 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from deepflash.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Picture = NDArray[np.uint8]
 
@@ -47,6 +49,8 @@ def read_header(path: Path) -> Header:
     PictureError
         if the file is missing, not a picture, or larger than 178 megapixels.
     """
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 (reading shards needs no Pillow)
+
     if path.exists() and not path.is_file():
         raise PictureError(f"{path} is not a file; give the photograph itself")  # a pipe would be waited for, for ever
     try:
@@ -166,6 +170,8 @@ def jpeg_base64(picture: Picture, *, quality: int = 88) -> str:
 
 def _encode_webp(picture: Picture) -> bytes:
     """Use Pillow, because OpenCV always takes libwebp's slowest method: twelve times slower, and 10 % smaller."""
+    from PIL import Image  # noqa: PLC0415
+
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", lossless=True, method=0, quality=0, exact=True)
     return file.getvalue()
@@ -182,14 +188,16 @@ def _shrunk(picture: Picture, reduce: int) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _stored_size(image: Image.Image) -> tuple[int, int]:
+def _stored_size(image: "Image.Image") -> tuple[int, int]:
     """Return (width, height) before orientation; of a TIFF, Pillow tells those after it since version 11."""
+    from PIL import TiffImagePlugin  # noqa: PLC0415
+
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
     return image.size
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: "Image.Image") -> int:
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode all pixels to see whether a tag stands behind them
     return int(image.getexif().get(_EXIF_ORIENTATION, 1))

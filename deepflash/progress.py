@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 
 Report = Callable[[int, int, str], None]
 """Called by long work as `report(done, total, note)`; the note is a few words, or empty."""
@@ -19,8 +20,8 @@ def silent(done: int, total: int, note: str = "") -> None:
 
 @contextmanager
 def shown(label: str) -> Iterator[Report]:
-    """Yield a `Report` that shows `label` with what is done: a bar on a terminal, else a line every 10 s."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    """Yield a `Report` that shows `label` with what is done: a bar on a terminal (if rich is there), else a line every 10 s."""
+    if sys.stderr is not None and sys.stderr.isatty() and find_spec("rich"):
         with _bar(label) as report:
             yield report
     else:

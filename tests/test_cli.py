@@ -44,7 +44,8 @@ def test_the_model_room_needs_no_hardware_registration_or_face_library() -> None
     """Training machines have neither SimpleITK nor gphoto2, pyserial, dlib and scikit-image."""
     code = """
 import sys
-for name in ("SimpleITK", "gphoto2", "serial", "dlib", "face_recognition", "skimage", "scipy", "matplotlib", "tensorboard"):
+names = "SimpleITK gphoto2 serial dlib face_recognition skimage scipy matplotlib tensorboard PIL safetensors rich"
+for name in names.split():
     sys.modules[name] = None
 import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhancement.files, deepflash.cli
 """

@@ -64,6 +64,19 @@ def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) ->
     assert "S001-a-03" in terminal.getvalue()
 
 
+def test_a_terminal_without_rich_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    with shown("train") as report:
+        report(3, 8, "loss 0.1")
+    assert terminal.getvalue() == "train: 3/8 loss 0.1\n"
+
+
 def test_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     silent(1, 2, "note")
     assert capsys.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from typing import Any
 from deepflash.dataset.build import PIECES
 from deepflash.dataset.forget_files import (
     RUN_FILE,
-    dataset_of_run,
+    datasets_of_run,
     erase_files,
     erase_from_raw,
     find_in_aligned,
@@ -116,13 +116,14 @@ def find_traces(subject: str, trees: Sequence[Path]) -> Traces:
     runs = []
     of_sets = [identities_with(tree, person) for tree, kind in kinds if kind == "shards"]
     for run in (tree for tree, kind in kinds if kind == "run"):
-        identity = dataset_of_run(run)
-        splits = {split for current, _, splits in of_sets if identity in current for split in splits}
+        identities = datasets_of_run(run)
+        splits = {split for current, _, splits in of_sets if current.intersection(identities) for split in splits}
         if splits:
             runs.append(Trained(run, tuple(sorted(splits))))
-        elif any(identity in before for _, before, _ in of_sets):
+        elif any(before.intersection(identities) for _, before, _ in of_sets):
             runs.append(Trained(run, earlier=True))
-        traces.append(find_in_run(run, person, splits))
+        shown = {split for current, _, splits in of_sets if current.intersection(identities[:1]) for split in splits}
+        traces.append(find_in_run(run, person, shown))
     traces.sort(key=lambda trace: _ORDER.index(trace.kind))
     return Traces(subject, tuple(traces), tuple(runs), tuple(_notes(traces, person)))
 

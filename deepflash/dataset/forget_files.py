@@ -101,10 +101,13 @@ def erase_files(trace: Trace) -> None:
     sweep_temporaries(trace.tree)
 
 
-def dataset_of_run(run: Path) -> str:
-    """Return the checksum of the index of the data set that a run was trained on; empty if it does not say."""
-    content = _json(run / RUN_FILE)
-    return str(content.get("dataset", "")) if isinstance(content, dict) else ""
+def datasets_of_run(run: Path) -> list[str]:
+    """Return the checksums of the indices of the data sets that went into a run: its own, then its first weights'."""
+    content, found = _json(run / RUN_FILE), []
+    while isinstance(content, dict):
+        found.append(str(content.get("dataset", "")))
+        content = content.get("started_from")
+    return found
 
 
 def mentions(tree: Path, person: Person, known: Iterable[Path]) -> Iterator[Path]:

@@ -6,17 +6,15 @@ g_s is a Gaussian of the distance in pixels, g_r a Gaussian of the distance in R
 values in [0, 1]); beyond the border the picture's edge is repeated. That is the filter of the authors' library
 (`FilterBilateral2DS` of piccante; reference: models.md 8.1), not OpenCV's, which measures colours in L1.
 
-How it is made fast. g_r is a smooth kernel on a small range, so a few dozen products of one-dimensional functions
-reproduce it: g_r(c - c') = sum_k f_k(c) f_k(c'). Each term leaves an ordinary Gaussian blur of f_k x_q, and a Gaussian is
-smooth over a block of pixels no longer than sigma_s, a polynomial of few coefficients: so a block's pixels are gathered in
-3 x 3 sample points by one matrix product, the points are blurred, and another matrix product brings them back to the
-pixels (a fast Gauss transform). All the work is matrix products, in a fixed order, on any device. The functions f_k are
-the leading eigenfunctions of the kernel (Nystroem's method) along three axes of colour, luma and two of chroma, each no
-longer than the picture's own range; chroma is short, which halves the terms.
+How it is made fast. g_r is a smooth kernel, so a few dozen colours n_k of the picture itself stand for all of them:
+g_r(c - c') = sum_jk g_r(c - n_j) M_jk g_r(n_k - c'), M the inverse of the kernel between the n_k (Nystroem's method). Each n_k
+leaves an ordinary Gaussian blur of g_r(n_k - x_q) x_q, and a Gaussian is smooth over a block of pixels no longer than
+sigma_s, a polynomial of few coefficients: so a block's pixels are gathered in 3 x 3 sample points by one matrix product, the
+points are blurred, and another matrix product brings them back to the pixels (a fast Gauss transform). All the work is
+matrix products, in a fixed order, on any device.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -32,7 +30,9 @@ SIGMA_R = 0.4
 """The paper's sigma_r, on sRGB values in [0, 1] (reference: models.md 0.7)."""
 
 _TRUNCATION = 2.5  # the exact filter's window is a square of +-2.5 sigma_s, as in the authors' library
-_DROPPED = 1e-4  # terms of g_r below this are dropped: a lone white pixel on black is still right to 1 %
+_TOLERANCE = 1e-2  # of g_r, at most: in the sum over all neighbours 80 dB are left of it
+_CELLS_PER_SIGMA = 5  # colours nearer than a cell stand for each other when those that g_r goes by are chosen
+_LEVELS = 255  # cells per channel, at most: photographs have no more
 _COARSE_SHARE = 0.7  # of sigma_s that the way back from the nodes takes; the way there takes the rest (aliasing 6e-5)
 _MARGIN_NODES = 4
 _SHORTEST_PX = 8.0  # of sigma_s for which blocks are long enough to save work
@@ -40,7 +40,6 @@ _POINTS = 3  # samples of a smooth function along a block: right to 70 dB for bl
 _ENOUGH_PX = 16  # sigma_s of 16 to 32 px in the picture that neighbours are taken from are as good as more (67 dB)
 _WORKING_SET = 2**19  # floats per intermediate tensor: stays in the cache of a core, and bounds the memory of large pictures
 _WORKING_SET_GPU = 2**28
-_OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])  # orthonormal: keeps L2 distances
 
 
 def bilateral(pictures: Tensor, sigma_s: float, sigma_r: float = SIGMA_R) -> Tensor:
@@ -55,21 +54,29 @@ def bilateral(pictures: Tensor, sigma_s: float, sigma_r: float = SIGMA_R) -> Ten
     sigma_s
         Standard deviation in space, in pixels, at least 1.
     sigma_r
-        Standard deviation in colour. The cost grows as its third inverse power.
+        Standard deviation in colour. The cost grows as its second to third inverse power.
 
     Returns
     -------
     Tensor
         (N, 3, H, W) float32, on the same device.
 
+    Raises
+    ------
+    ValueError
+        if shape, type or range of the pictures, or a sigma, is another.
+
     Notes
     -----
-    The range kernel's expansion is the Nystroem approximation of Williams and Seeger (NIPS 2000) at Gauss-Legendre nodes;
-    the blur is the fast Gauss transform of Greengard and Strain (SIAM J. Sci. Stat. Comput. 12, 1991) with polynomials.
+    The range kernel's expansion is the Nystroem approximation of Williams and Seeger (NIPS 2000) at colours chosen by a
+    Cholesky decomposition with pivots (Fine and Scheinberg, JMLR 2, 2001); the blur is the fast Gauss transform of Greengard
+    and Strain (SIAM J. Sci. Stat. Comput. 12, 1991) with polynomials.
     """
     _check(pictures, sigma_s, sigma_r)
+    if not len(pictures):
+        return pictures.clone()
     with torch.no_grad(), torch.autocast(pictures.device.type, enabled=False):
-        together = 1 if pictures.device.type == "cpu" else max(1, _WORKING_SET_GPU // (64 * pictures[0].numel()))
+        together = 1 if pictures.device.type == "cpu" else max(1, _WORKING_SET_GPU // (32 * pictures[0].numel()))
         return torch.cat([_filter(chunk, sigma_s, sigma_r) for chunk in torch.split(pictures, together)])
 
 
@@ -112,14 +119,20 @@ def _filter_by_pixels(pictures: Tensor, expansion: "_Expansion", sigma_s: float)
     """Blur each term from every pixel onto the nodes and back."""
     onto_rows, onto_columns = (_onto_nodes(length, sigma_s, 1, pictures.device) for length in pictures.shape[2:])
     from_rows, from_columns = (_from_nodes(length, sigma_s, 1, pictures.device) for length in pictures.shape[2:])
+    onto_rows, onto_columns = _ends_folded(onto_rows), _ends_folded(onto_columns)
     weighted = torch.cat([torch.ones_like(pictures[:, :1]), pictures], dim=1)[:, :, None]  # (N, 4, 1, H, W)
-    factors = expansion.factors(pictures)
+    parts = list(expansion.parts(_limit(pictures) // weighted.numel()))
+    coarse = torch.cat([onto_rows @ ((weighted * _terms(part, pictures)) @ onto_columns.T) for part in parts], dim=2)
+    coarse = expansion.mixed(coarse)
     total = torch.zeros_like(weighted[:, :, 0])
-    for terms in expansion.parts(_limit(pictures) // weighted.numel()):
-        functions = terms.products(factors).movedim(0, 1)[:, None]  # (N, 1, K, H, W)
-        coarse = _ends_folded(onto_rows) @ ((weighted * functions) @ _ends_folded(onto_columns).T)
-        total += ((from_rows @ coarse) @ from_columns.T).mul_(functions).sum(2)
+    for part, blurred in zip(parts, torch.split(coarse, [part.count for part in parts], dim=2), strict=True):
+        total += ((from_rows @ blurred) @ from_columns.T).mul_(_terms(part, pictures)).sum(2)
     return total[:, 1:] / total[:, :1]
+
+
+def _terms(expansion: "_Expansion", pictures: Tensor) -> Tensor:
+    """Return the terms' functions, (N, 1, K, H, W), to multiply with the weighted colours."""
+    return expansion.at(pictures).movedim(0, 1)[:, None]
 
 
 def _ends_folded(onto: Tensor) -> Tensor:
@@ -140,12 +153,14 @@ def _filter_by_blocks(pictures: Tensor, expansion: "_Expansion", sigma_s: float)
     )
     coarse = onto_rows @ (moments @ onto_columns.T)  # (N, 4, K, h, w): the sums over all neighbours, on the nodes
     from_rows, from_columns = (_from_nodes(length, sigma_s, side, pictures.device) for length in pictures.shape[2:])
-    return _at_pixels(pictures, expansion, side, (from_rows @ coarse) @ from_columns.T)
+    return _at_pixels(pictures, expansion, side, (from_rows @ expansion.mixed(coarse)) @ from_columns.T)
 
 
 def _reduced(pictures: Tensor, sigma_s: float) -> tuple[Tensor, int]:
     """Return area averages of the pictures, and how many times smaller: neighbours need no more than a wide blur shows."""
     shrink = max(1, _block_side(sigma_s) // _ENOUGH_PX)
+    if shrink == 1:
+        return pictures, 1
     height, width = pictures.shape[2:]
     return F.avg_pool2d(F.pad(pictures, (0, -width % shrink, 0, -height % shrink), mode="replicate"), shrink), shrink
 
@@ -161,13 +176,15 @@ def _moments(pictures: Tensor, expansion: "_Expansion", side: int) -> Tensor:
     basis = _block_basis(side, pictures.device)
     points = basis.shape[1]
     weighted = torch.cat([torch.ones_like(pictures[:, :1]), pictures], dim=1)
-    blocks, colours = _blocks(weighted, side, "constant"), _blocks(pictures, side, "replicate")
+    blocks = _blocks(weighted, side)
     products = _products(basis)
     sampled = []
-    for part in _parts(blocks, expansion.count):
-        right = blocks[part].transpose(1, 2)[..., None] * products[:, None]  # (B, side^2, 4, q^2)
-        functions = expansion.at(colours[part]).transpose(0, 1)  # (B, K, side^2)
-        sampled.append(torch.bmm(functions, right.flatten(2)))
+    for part in _parts(blocks, expansion.count + 4 * points**2):
+        values = blocks[part]
+        right = values.new_empty(len(values), 4, *products.shape)  # in this order, not in that which * prefers
+        torch.mul(values[:, :, None], products, out=right)  # (B, 4, q^2, side^2)
+        functions = expansion.at(values[:, 1:]).transpose(0, 1)  # (B, K, side^2)
+        sampled.append(torch.bmm(functions, right.flatten(1, 2).transpose(1, 2)))
     count, _, height, width = pictures.shape
     high, wide = -(-height // side), -(-width // side)
     moments = pictures.new_empty(count, 4, expansion.count, high * points + 2, wide * points + 2)
@@ -188,30 +205,30 @@ def _at_pixels(pictures: Tensor, expansion: "_Expansion", side: int, samples: Te
     points = basis.shape[1]
     count, _, height, width = pictures.shape
     high, wide = -(-height // side), -(-width // side)
-    sampled = samples.view(count, 4, expansion.count, high, points, wide, points).permute(0, 3, 5, 2, 1, 4, 6)
-    sampled = sampled.reshape(-1, expansion.count, 4 * points**2)
-    colours = _blocks(pictures, side, "replicate")
+    sampled = samples.view(count, 4, expansion.count, high, points, wide, points).permute(0, 3, 5, 1, 4, 6, 2)
+    sampled = sampled.reshape(-1, 4 * points**2, expansion.count)
+    colours = _blocks(pictures, side)
     products = _products(basis)
-    for part in _parts(colours, expansion.count):
-        functions = expansion.at(colours[part]).permute(1, 2, 0)  # (B, side^2, K)
-        sums = torch.bmm(functions, sampled[part]).view(-1, side**2, 4, points**2)
-        sums = torch.einsum("bscq,sq->bcs", sums, products)
+    for part in _parts(colours, expansion.count + 4 * points**2):
+        functions = expansion.at(colours[part]).transpose(0, 1)  # (B, K, side^2)
+        sums = torch.bmm(sampled[part], functions).view(-1, 4, points**2, side**2)
+        sums = sums.mul_(products).sum(2)
         colours[part] = sums[:, 1:] / sums[:, :1]
     whole = colours.view(count, high, wide, 3, side, side).permute(0, 3, 1, 4, 2, 5)
     return whole.reshape(count, 3, high * side, wide * side)[..., :height, :width].contiguous()
 
 
-def _blocks(planes: Tensor, side: int, beyond: str) -> Tensor:
-    """Return (N, C, H, W) planes as blocks, (N h w, C, side^2), filled up `beyond` the lower and right border."""
+def _blocks(planes: Tensor, side: int) -> Tensor:
+    """Return (N, C, H, W) planes as blocks, (N h w, C, side^2), filled up with zeros beyond the lower and right border."""
     count, channels, height, width = planes.shape
-    padded = F.pad(planes, (0, -width % side, 0, -height % side), mode=beyond)
+    padded = F.pad(planes, (0, -width % side, 0, -height % side))
     blocks = padded.view(count, channels, padded.shape[2] // side, side, padded.shape[3] // side, side)
     return blocks.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, side**2)
 
 
-def _parts(blocks: Tensor, terms: int) -> Iterator[slice]:
-    """Yield slices of the blocks, as many at a time as fit into the working set."""
-    together = max(1, _limit(blocks) // (terms * blocks.shape[2]))
+def _parts(blocks: Tensor, planes: int) -> Iterator[slice]:
+    """Yield slices of the blocks, as many at a time as fit into the working set with that many values per pixel."""
+    together = max(1, _limit(blocks) // (planes * blocks.shape[2]))
     return (slice(first, first + together) for first in range(0, len(blocks), together))
 
 
@@ -227,107 +244,102 @@ def _line_moments(lines: Tensor, basis: Tensor) -> Tensor:
 
 
 def _products(basis: Tensor) -> Tensor:
-    """Return the (side^2, q^2) products of the functions of a block's rows and columns."""
-    products: Tensor = torch.einsum("yi,xj->yxij", basis, basis)
-    return products.flatten(0, 1).flatten(1)
+    """Return the (q^2, side^2) products of the functions of a block's rows and columns."""
+    products: Tensor = torch.einsum("yi,xj->ijyx", basis, basis)
+    return products.flatten(2).flatten(0, 1)
 
 
 @dataclass(frozen=True)
 class _Expansion:
-    """g_r as a sum of products: functions along three axes of colour, and which of them to multiply.
+    """g_r by way of some colours n_k: g_r(c - c') = sum_jk g_r(c - n_j) mix_jk g_r(n_k - c').
 
     Attributes
     ----------
-    nodes, mixes
-        For each axis (m, 1) and (R, m): function a at u is `sum_j mixes[a, j] exp(-(u - nodes[j])^2 / 2 sigma^2)`.
-    terms
-        Runs of terms: the function of the first axis, that of the second, and how many of the third axis go with them.
+    colours
+        (K, 3), the n_k.
+    mix
+        (K, K), the inverse of the kernel between them.
+    sigma
+        That of g_r.
     """
 
-    nodes: list[Tensor]
-    mixes: list[Tensor]
-    terms: list[tuple[int, int, int]]
+    colours: Tensor
+    mix: Tensor
     sigma: float
 
     @property
     def count(self) -> int:
-        return sum(run for _, _, run in self.terms)
+        return len(self.colours)
 
     def at(self, colours: Tensor) -> Tensor:
-        """Return all terms' functions, (K, N, ...), at colours (N, 3, ...)."""
-        return self.products(self.factors(colours))
+        """Return g_r between each n_k and colours (N, 3, ...), as (K, N, ...)."""
+        planes = colours.movedim(1, 0).flatten(1)
+        planes = torch.cat([planes, planes.square().sum(0, keepdim=True).mul_(-0.5)])  # |c - n|^2 multiplied out
+        ours = torch.cat([self.colours, torch.ones_like(self.colours[:, :1])], dim=1)
+        offset = self.colours.square().sum(1, keepdim=True) * (-0.5 / self.sigma**2)
+        exponents = torch.addmm(offset, ours, planes, alpha=1 / self.sigma**2)
+        return exponents.exp_().view(-1, len(colours), *colours.shape[2:])
 
-    def factors(self, colours: Tensor) -> list[Tensor]:
-        """Return the functions of each axis, (R, N, ...), at colours (N, 3, ...)."""
-        axes = _opponent_axes(colours)
-        return [
-            (mix @ torch.exp((axis.flatten() - nodes).square_().mul_(-0.5 / self.sigma**2))).view(-1, *axis.shape)
-            for axis, nodes, mix in zip(axes, self.nodes, self.mixes, strict=True)
-        ]
+    def mixed(self, sums: Tensor) -> Tensor:
+        """Bring the gathered (N, 4, K, h, w) from g_r(n_k - c') to the weights of g_r(c - n_j)."""
+        return (self.mix @ sums.flatten(3)).view(sums.shape)
 
-    def products(self, factors: list[Tensor]) -> Tensor:
-        """Return all terms' functions, (K, N, ...), from those of the axes."""
-        first, second, third = factors
-        products = first.new_empty(self.count, *first.shape[1:])
-        at = 0
-        for one, two, run in self.terms:
-            torch.mul(first[one] * second[two], third[:run], out=products[at : at + run])
-            at += run
-        return products
-
-    def parts(self, together: int) -> "Iterator[_Expansion]":
-        """Yield expansions of some of the terms, as many runs as have at most `together` terms, or one run."""
-        chosen: list[tuple[int, int, int]] = []
-        for term in self.terms:
-            if chosen and sum(run for _, _, run in [*chosen, term]) > together:
-                yield replace(self, terms=chosen)
-                chosen = []
-            chosen.append(term)
-        yield replace(self, terms=chosen)
+    def parts(self, together: int) -> "list[_Expansion]":
+        """Return expansions of at most `together` of the colours each, at least one."""
+        return [replace(self, colours=colours) for colours in torch.split(self.colours, max(1, together))]
 
 
 def _expand_range(pictures: Tensor, sigma_r: float) -> _Expansion:
     """Expand g_r on the colours that the pictures have."""
-    axes = _opponent_axes(pictures)
-    ends = torch.stack([axes.amin((1, 2, 3)), axes.amax((1, 2, 3))], dim=1).tolist()
-    expansions = [_expand(low, high + 1e-3, sigma_r) for low, high in ends]
-    sizes = [np.abs(values).max(axis=0) ** 2 for _, _, values in expansions]
-    terms = np.argwhere(sizes[0][:, None, None] * sizes[1][None, :, None] * sizes[2][None, None, :] > _DROPPED)
-    runs = Counter((int(one), int(two)) for one, two, _ in terms)  # functions come with falling size: no gaps in a run
-    device = pictures.device
+    chosen = _pivots(_palette(pictures, sigma_r / _CELLS_PER_SIGMA), sigma_r)
+    mix = np.linalg.inv(_kernel(chosen[:, None], chosen, sigma_r))
     return _Expansion(
-        nodes=[torch.as_tensor(nodes, dtype=torch.float32, device=device)[:, None] for nodes, _, _ in expansions],
-        mixes=[
-            torch.as_tensor(weights[:, : most + 1].T.copy(), dtype=torch.float32, device=device)
-            for (_, weights, _), most in zip(expansions, terms.max(axis=0), strict=True)
-        ],
-        terms=[(one, two, run) for (one, two), run in runs.items()],
+        colours=torch.as_tensor(chosen, dtype=torch.float32, device=pictures.device),
+        mix=torch.as_tensor(mix, dtype=torch.float32, device=pictures.device),
         sigma=sigma_r,
     )
 
 
-def _opponent_axes(colours: Tensor) -> Tensor:
-    """Return luma and two axes of chroma, (3, N, ...), of RGB (N, 3, ...)."""
-    opponent = torch.as_tensor(_OPPONENT, dtype=torch.float32, device=colours.device)
-    axes: Tensor = torch.einsum("ac,nc...->an...", opponent, colours)
-    return axes
+def _palette(pictures: Tensor, step: float) -> NDArray[np.float64]:
+    """Return the colours of the pictures, rounded to multiples of 1 / n no longer than `step`, each once."""
+    levels = min(_LEVELS, math.ceil(1 / step))
+    ends = torch.stack(torch.aminmax(pictures))
+    if not ((ends > -1) & (ends < 2)).all():  # nor is NaN; noise may leave [0, 1] a little
+        raise ValueError(f"pictures must be RGB in [0, 1], not from {ends[0]:g} to {ends[1]:g}")
+    low, high = (int(end) for end in torch.round(ends * levels))
+    side = high - low + 1
+    codes = torch.zeros_like(pictures[:, 0], dtype=torch.int32)
+    for channel in pictures.unbind(1):
+        codes.mul_(side).add_(torch.round(channel * levels).sub_(low).to(torch.int32))
+    seen = torch.zeros(side**3, dtype=torch.bool, device=pictures.device)
+    seen[codes.flatten().long()] = True
+    found = np.unravel_index(np.flatnonzero(seen.cpu().numpy()), (side,) * 3)
+    return (np.stack(found, axis=1) + low) / levels
 
 
-def _expand(low: float, high: float, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Expand a Gaussian kernel on [low, high]: nodes (m,), weights (m, m) and the functions' values at the nodes.
+def _pivots(palette: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Choose colours by whose help the kernel between any two of the palette is right to `_TOLERANCE`.
 
-    Function a at u is `sum_j weights[j, a] exp(-(u - nodes[j])^2 / 2 sigma^2)`; the products f_a(u) f_a(v) add up to
-    the kernel; functions come with falling size.
+    The next is always the one that the chosen reproduce worst (Cholesky decomposition with pivots): the kernel between
+    any other two is reproduced at least as well, by Cauchy and Schwarz.
     """
-    count = 6 + math.ceil(3 * (high - low) / sigma)
-    abscissae, lengths = np.polynomial.legendre.leggauss(count)
-    nodes = low + (high - low) * (abscissae + 1) / 2
-    root = np.sqrt(lengths * (high - low) / 2)
-    kernel = np.exp(-np.square(nodes[:, None] - nodes) / (2 * sigma**2))
-    eigenvalues, vectors = np.linalg.eigh(root[:, None] * kernel * root)
-    scale = np.sqrt(eigenvalues[::-1].clip(1e-12))
-    vectors = vectors[:, ::-1]
-    return nodes, root[:, None] * vectors / scale, vectors / root[:, None] * scale
+    left = np.ones(len(palette))
+    rows = np.empty((64, len(palette)), np.float32)
+    chosen: list[int] = []
+    while left.max() > _TOLERANCE:
+        if len(chosen) == len(rows):
+            rows = np.concatenate([rows, np.empty_like(rows)])
+        pivot, before = int(left.argmax()), rows[: len(chosen)]
+        row = _kernel(palette, palette[pivot], sigma) - np.einsum("k,kn->n", before[:, pivot], before)
+        row /= math.sqrt(left[pivot])
+        rows[len(chosen)] = row
+        left -= np.square(row)
+        chosen.append(pivot)
+    return palette[chosen]
+
+
+def _kernel(colours: NDArray[np.float64], others: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-np.square(colours - others).sum(axis=-1) / (2 * sigma**2)))
 
 
 def _block_side(sigma_s: float) -> int:

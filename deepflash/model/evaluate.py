@@ -18,7 +18,16 @@ from deepflash.model.data import Portrait, portraits, to_picture, unaugmented
 from deepflash.model.encodings import encoding_named
 from deepflash.model.measures import Evaluation, PairMeasures, Scored, WorstPair, measure
 from deepflash.model.perceptual import Lpips, load_lpips
-from deepflash.model.runs import TrainedRun, dataset_identity, load_run, read_identity, usable_device
+from deepflash.model.runs import (
+    WEIGHTS_FILE,
+    Origin,
+    TrainedRun,
+    dataset_identity,
+    is_weights_file,
+    load_run,
+    run_folder,
+    usable_device,
+)
 from deepflash.model.systems import FITTED_NAMES, FLASH, System, fitted_baselines, run_system
 from deepflash.model.tables import write_tables
 from deepflash.progress import Report, silent
@@ -44,13 +53,13 @@ def evaluate(
     Parameters
     ----------
     runs
-        Folders of trained runs, all of one size.
+        Folders of trained runs, or weights files such as `run/best.safetensors`, all of one size.
     shards
         Folder of a data set, not necessarily the one they were trained on.
     split
         `train`, `val` or `test`.
     out
-        Folder for the tables, see `tables.write_tables`; that of the run, `evaluation-SPLIT`, if there is one run alone.
+        Folder for the tables, see `tables.write_tables`; `tables_folder` if there is one run alone.
     device
         As torch names it; the GPU if there is one, else the CPU.
     lpips
@@ -86,7 +95,7 @@ def evaluate(
     comparison = _Comparison(systems, place, distance)
     for pair in count.passing(portraits(dataset, split, size), split):
         comparison.add(pair)
-    notes = [*_leaks(dict(zip(trained, runs, strict=True)), dataset, split), *_baseline_notes(shards, split, fitted_to)]
+    notes = [*_leaks(trained, dataset, split), *_baseline_notes(shards, split, fitted_to)]
     costs = {name: _cost(run, size, place) for name, run in trained.items()}
     evaluation = Evaluation(
         split=split,
@@ -97,19 +106,41 @@ def evaluate(
         systems=tuple(comparison.scored(costs)),
         worst=tuple(comparison.worst),
     )
-    write_tables(evaluation, out or runs[0] / f"evaluation-{split}")
+    write_tables(evaluation, out or tables_folder(runs[0], split))
     return evaluation
 
 
+def tables_folder(run: Path, split: str) -> Path:
+    """Return where the tables of a run alone go: into its folder, or beside its weights if they stand alone.
+
+    >>> tables_folder(Path("run"), "test").as_posix()
+    'run/evaluation-test'
+    """
+    folder = run_folder(run) or run.parent
+    return folder / (f"evaluation-{split}-{run.stem}" if is_weights_file(run) else f"evaluation-{split}")
+
+
 def _names(runs: Sequence[Path]) -> list[str]:
-    """Return the folders' names, or their paths where those are the same or another column's."""
-    resolved = [run.resolve() for run in runs]
-    for run in runs:
-        if resolved.count(run.resolve()) > 1:
+    """Return what runs are called, or their paths where that is the same or another column's."""
+    weights = [(run if is_weights_file(run) else run / WEIGHTS_FILE).resolve() for run in runs]
+    for run, path in zip(runs, weights, strict=True):
+        if weights.count(path) > 1:
             raise ModelError(f"{run} is given twice; give every run once")
-    names = [run.name for run in resolved]
+    names = [_name(run.resolve()) for run in runs]
     taken = [*names, FLASH.name, *FITTED_NAMES, *_TRUTH_LABELS]
     return [name if taken.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True)]
+
+
+def _name(run: Path) -> str:
+    """Return a folder's name, with that of the weights file if it is not the last weights; or the file's alone.
+
+    >>> _name(Path("runs/light"))
+    'light'
+    """
+    folder = run_folder(run)
+    if folder is None:
+        return run.stem
+    return folder.name if run.name in {folder.name, WEIGHTS_FILE} else f"{folder.name}/{run.stem}"
 
 
 def _common_size(trained: dict[str, TrainedRun]) -> int:
@@ -193,12 +224,12 @@ def _cost(trained: TrainedRun, size: int, device: torch.device) -> Cost:
     )
 
 
-def _leaks(runs: dict[str, Path], dataset: ShardSet, split: str) -> list[str]:
+def _leaks(runs: dict[str, TrainedRun], dataset: ShardSet, split: str) -> list[str]:
     """Say which runs were trained on people of the split: their figures tell nothing of people never seen."""
     people = {str(entry.info["subject"]) for entry in unaugmented(dataset, split)}
     notes = []
     for name, run in runs.items():
-        known = _trained_on(run, dataset)
+        known = _trained_on(run.origin, dataset)
         if known is None:
             notes.append(
                 f"{name} was trained on another data set and does not say on whom; that nobody of this split was among them"
@@ -213,15 +244,18 @@ def _leaks(runs: dict[str, Path], dataset: ShardSet, split: str) -> list[str]:
     return notes
 
 
-def _trained_on(run: Path, dataset: ShardSet) -> set[str] | None:
-    """Return the ids of the subjects that a run was trained on; None if it does not say."""
-    identity = read_identity(run)
-    listed = identity.get("subjects")
-    if isinstance(listed, list):
-        return {str(subject) for subject in listed}
-    if identity.get("dataset") == dataset_identity(dataset):
-        return {str(entry.info["subject"]) for entry in dataset.entries("train")}
-    return None
+def _trained_on(origin: Origin, dataset: ShardSet) -> set[str] | None:
+    """Return the ids of all subjects that went into weights, those that they started from included; None if not known."""
+    if origin.subjects is not None:
+        own = set(origin.subjects)
+    elif origin.dataset == dataset_identity(dataset):
+        own = {str(entry.info["subject"]) for entry in dataset.entries("train")}
+    else:
+        return None
+    if origin.started_from is None:
+        return own
+    before = _trained_on(origin.started_from, dataset)
+    return None if before is None else own | before
 
 
 def _baseline_notes(shards: Path, split: str, fitted_to: int) -> list[str]:

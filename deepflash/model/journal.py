@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,38 +14,45 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Journal:
-    """The run's curve: a line of JSON for every entry, and the same for TensorBoard.
+    """The run's curve: a line of JSON for every entry, and the same for TensorBoard if that is installed.
 
     Entries after the step that the run goes on from are taken back first, so that no step is there twice.
     """
 
     def __init__(self, run: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to import, and only training needs it)
-
         path = run / METRICS_FILE
         _take_back(path, step)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run), purge_step=step + 1 if step else 0)
+        self._board = _board(run, step) if has_tensorboard() else None
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         self._file.write(json.dumps({"step": step, "split": split, **values}, allow_nan=False) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{name}/{split}", value, step)
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"{name}/{split}", value, step)
 
     def show(self, step: int, picture: Picture) -> None:
-        self._board.add_image("portraits", picture, step, dataformats="HWC")
+        if self._board:
+            self._board.add_image("portraits", picture, step, dataformats="HWC")
 
     def sync(self) -> None:
         os.fsync(self._file.fileno())
-        self._board.flush()
+        if self._board:
+            self._board.flush()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
-        self._board.close()
+        if self._board:
+            self._board.close()
+
+
+def has_tensorboard() -> bool:
+    """Say whether events for TensorBoard can be written here: its package may be missing on a machine that only trains."""
+    return find_spec("tensorboard") is not None
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -75,6 +83,12 @@ def _entry(path: Path, line: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise ModelError(f"{path} is damaged: {line[:60]!r} is no entry; remove that line, or train again in a new folder")
+
+
+def _board(run: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to import, and only training needs it)
+
+    return SummaryWriter(str(run), purge_step=step + 1 if step else 0)
 
 
 def _take_back(path: Path, step: int) -> None:

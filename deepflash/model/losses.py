@@ -4,13 +4,23 @@ from typing import Literal
 
 from torch import Tensor
 
-from deepflash.model.metrics import ssim
+from deepflash.model.metrics import ms_ssim, scales_for, ssim
 
 Kind = Literal["squares", "l1", "charbonnier"]
 _CHARBONNIER_EPSILON = 1e-3
+_LEAST_STRUCTURE = 1e-3  # of a scale of MS-SSIM: there its finest scale has slope 33 at most; none below
 
 
-def picture_loss(decoded: Tensor, wanted: Tensor, *, kind: Kind = "squares", mean_weight: float, ssim_weight: float) -> Tensor:
+def picture_loss(
+    decoded: Tensor,
+    wanted: Tensor,
+    *,
+    kind: Kind = "squares",
+    mean_weight: float = 1.0,
+    ssim_weight: float = 0.0,
+    ms_ssim_weight: float = 0.0,
+    ms_ssim_scales: int = 0,
+) -> Tensor:
     """Return the loss that a recipe asks for.
 
     Parameters
@@ -23,8 +33,10 @@ def picture_loss(decoded: Tensor, wanted: Tensor, *, kind: Kind = "squares", mea
         The last two see the mean colour as it is.
     mean_weight
         See `mean_removed_loss`.
-    ssim_weight
-        Of 1 - SSIM, which is added.
+    ssim_weight, ms_ssim_weight
+        Of 1 - SSIM and of 1 - MS-SSIM, which are added.
+    ms_ssim_scales
+        Over how many scales; 0 is as many as fit, see `metrics.scales_for`.
 
     Returns
     -------
@@ -37,7 +49,12 @@ def picture_loss(decoded: Tensor, wanted: Tensor, *, kind: Kind = "squares", mea
         loss = (decoded - wanted).abs().mean()
     else:
         loss = ((decoded - wanted).square() + _CHARBONNIER_EPSILON**2).sqrt().mean()
-    return loss + ssim_weight * (1 - ssim(decoded, wanted).mean()) if ssim_weight else loss
+    if ssim_weight:
+        loss = loss + ssim_weight * (1 - ssim(decoded, wanted).mean())
+    if ms_ssim_weight:
+        scales = ms_ssim_scales or scales_for(min(decoded.shape[-2:]))
+        loss = loss + ms_ssim_weight * (1 - ms_ssim(decoded, wanted, scales=scales, least=_LEAST_STRUCTURE).mean())
+    return loss
 
 
 def mean_removed_loss(decoded: Tensor, wanted: Tensor, *, mean_weight: float = 0.0) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import LEVEL, Interval, intervals_over_subjects, method_for
 from deepflash.model.losses import mean_removed_loss
-from deepflash.model.metrics import accuracy, delta_e2000, mean_colour_error, ms_ssim, psnr, ssim
+from deepflash.model.metrics import accuracy, delta_e2000, mean_colour_error, ms_ssim, psnr, scales_for, ssim
 from deepflash.model.perceptual import Lpips
 from deepflash.pictures import Picture
 
@@ -31,9 +31,6 @@ TRUTHS: dict[Truth, str] = {
     "studio": "the studio picture itself",
 }
 """In words."""
-
-_LEAST_SIDE_PX = 11  # SSIM's window
-_MOST_SCALES = 5
 
 
 @dataclass(frozen=True)
@@ -250,15 +247,6 @@ class Evaluation:
             "difference_from": first.name,
             "difference": {truth: _plain(system.difference(first, truth)) for truth in TRUTHS},
         }
-
-
-def scales_for(size: int) -> int:
-    """Return over how many scales MS-SSIM can be taken: the coarsest needs 11 px a side.
-
-    >>> scales_for(512), scales_for(128)
-    (5, 4)
-    """
-    return next(scales for scales in range(_MOST_SCALES, 0, -1) if size >> (scales - 1) >= _LEAST_SIDE_PX)
 
 
 def measure(result: Tensor, truth: Tensor, lpips: Lpips | None = None) -> Measures:

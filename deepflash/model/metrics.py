@@ -42,11 +42,12 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
-def ms_ssim(pictures: Tensor, truth: Tensor, *, scales: int = 5) -> Tensor:
+def ms_ssim(pictures: Tensor, truth: Tensor, *, scales: int = 5, least: float = 0.0) -> Tensor:
     """Return the structural similarity over several scales, each half the one before.
 
     Wang, Simoncelli and Bovik, Multi-scale structural similarity, Asilomar 2003, with its five weights; with fewer scales the
-    first ones are taken and made to sum to 1 (a 96 px patch allows four). Negative structure counts as none.
+    first ones are taken and made to sum to 1 (a 96 px patch allows four). Structure below `least` counts as that: negative
+    structure as none. A loss needs `least` above 0, where the slope of the weights' roots is infinite.
 
     Raises
     ------
@@ -63,8 +64,17 @@ def ms_ssim(pictures: Tensor, truth: Tensor, *, scales: int = 5) -> Tensor:
             pictures, truth = (F.avg_pool2d(both, 2, padding=border) for both in (pictures, truth))
         luminance, structure = _similarity(pictures, truth)
         last = luminance * structure if scale == scales - 1 else structure
-        values.append(last.mean(dim=(2, 3)).clamp_min(0))  # (N, C)
+        values.append(last.mean(dim=(2, 3)).clamp_min(least))  # (N, C)
     return torch.stack(values, dim=-1).pow(weights / weights.sum()).prod(dim=-1).mean(dim=1)
+
+
+def scales_for(size: int) -> int:
+    """Return over how many scales MS-SSIM can be taken: the coarsest needs a window's 11 px a side.
+
+    >>> scales_for(512), scales_for(128)
+    (5, 4)
+    """
+    return next(scales for scales in range(len(_SCALE_WEIGHTS), 0, -1) if size >> (scales - 1) >= _WINDOW)
 
 
 def mean_colour_error(pictures: Tensor, truth: Tensor) -> Tensor:

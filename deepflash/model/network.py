@@ -1,4 +1,4 @@
-"""The network of the paper: a VGG-16 encoder and a decoder with a skip connection at every resolution.
+"""The network of the paper: an encoder, VGG-16, and a decoder with a skip connection at every resolution.
 
 The layer table with parameters and multiply-accumulates is reference: models.md 1.3. What the paper leaves open was
 decided there: no batch normalisation in the encoder (VGG-16 has none), fusions that begin as a plain sum (as in HDRCNN,
@@ -6,18 +6,20 @@ which the decoder follows), a linear head whose bias of 0.5 means "no difference
 """
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from deepflash.errors import ModelError
-from deepflash.model.weights import CONVOLUTIONS, Vgg16Weights
+from deepflash.model.encoders import ENCODERS, Encoder, scaled
+from deepflash.model.weights import Order
 
 STRIDE = 32
 """Sides of the network's input must be multiples of this: the encoder halves them five times."""
 
-_ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels, VGG-16 configuration D
+_DECODER = (512, 512, 256, 128, 64)  # channels of the up-sampling stages
+_BOTTLENECK = 512
 _SLOPE = 0.2  # of the leaky rectifiers, section 3.1
 
 
@@ -28,6 +30,13 @@ class DeepFlash(nn.Module):
     ----------
     width
         Multiplies every number of channels; 1 is the paper's network of 29.4 million parameters.
+    encoder
+        One of `encoders.ENCODERS`; the paper's is vgg16.
+    batch_norm
+        Whether the bottleneck and the up-sampling normalise by batch. The paper does not say; HDRCNN, which it follows, does.
+        A residual encoder has its own, always.
+    image_skip
+        Whether the last layer looks at the input picture once more, as HDRCNN's does; it begins with not doing so.
     decoder_std
         Standard deviation of the decoder's first weights, a normal distribution cut off at two sigma.
         None is sqrt(2 / fan-in); 1.0 is the paper's word, with which Adam at 1e-5 hardly moves them.
@@ -46,6 +55,9 @@ class DeepFlash(nn.Module):
         self,
         width: float = 1.0,
         *,
+        encoder: str = "vgg16",
+        batch_norm: bool = True,
+        image_skip: bool = False,
         decoder_std: float | None = None,
         decoder_kernels: Literal["smooth", "random"] = "smooth",
         head: Literal["zero", "xavier"] = "zero",
@@ -56,56 +68,49 @@ class DeepFlash(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(3, 1, 1))  # what the encoder wants subtracted, see `weights`
         self.register_buffer("std", torch.ones(3, 1, 1))
-        stages = [[max(4, round(channels * width)) for channels in stage] for stage in _ENCODER]
-        skips = [stage[-1] for stage in stages]
-        self.encoder = nn.ModuleList(
-            _encoder_stage(before, stage) for before, stage in zip([3, *skips[:-1]], stages, strict=True)
-        )
-        self.pool = nn.MaxPool2d(2)
-        self.bottleneck = _normalised(nn.Conv2d(skips[-1], skips[-1], 3, padding=1))
+        self.encoder: Encoder = ENCODERS[encoder](width)
+        bottleneck = scaled(_BOTTLENECK, width)
+        stages = [scaled(channels, width) for channels in _DECODER]
+        self.bottleneck = _activated(nn.Conv2d(self.encoder.bottom, bottleneck, 3, padding=1), batch_norm)
         self.up = nn.ModuleList(
-            _normalised(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
-            for before, after in zip([skips[-1], *reversed(skips[1:])], reversed(skips), strict=True)
+            _activated(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), batch_norm)
+            for before, after in zip([bottleneck, *stages[:-1]], stages, strict=True)
         )
-        self.fuse = nn.ModuleList(nn.Conv2d(2 * channels, channels, 1) for channels in reversed(skips))
-        self.head = nn.Conv2d(skips[0], 3, 1)
+        self.fuse = nn.ModuleList(
+            nn.Conv2d(channels + skip, channels, 1) for channels, skip in zip(stages, reversed(self.encoder.skips), strict=True)
+        )
+        self.head = nn.Conv2d(stages[-1], 3, 1)
+        self.last = nn.Conv2d(6, 3, 1) if image_skip else None
         self._initialise(decoder_std, decoder_kernels, head, torch.Generator().manual_seed(seed))
 
-    def load_encoder(self, weights: Vgg16Weights) -> None:
-        """Begin with an encoder that others have trained.
+    def load_encoder(self, path: Path, order: Order = "auto") -> str:
+        """Begin with an encoder that others have trained; return a sentence on what matched.
 
         Raises
         ------
         ModelError
-            if this network's `width` is not 1.
+            if the file does not hold such an encoder's weights, or this network's `width` is not 1.
         """
-        layers = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)]
-        if [layer.out_channels for layer in layers] != [len(weights.biases[name]) for name in CONVOLUTIONS]:
-            raise ModelError("weights of VGG-16 fit an encoder of width 1 only; set width = 1.0 in the recipe")
+        loaded = self.encoder.load(path, order)
         with torch.no_grad():
-            for layer, name in zip(layers, CONVOLUTIONS, strict=True):
-                layer.weight.copy_(torch.from_numpy(weights.kernels[name]))
-                _bias(layer).copy_(torch.from_numpy(weights.biases[name]))
-            self.mean.copy_(torch.tensor(weights.mean)[:, None, None])
-            self.std.copy_(torch.tensor(weights.std)[:, None, None])
+            self.mean.copy_(torch.tensor(loaded.mean)[:, None, None])
+            self.std.copy_(torch.tensor(loaded.std)[:, None, None])
+        return loaded.report
 
     def forward(self, pictures: Tensor) -> Tensor:
-        features, skips = (pictures - self.mean) / self.std, []
-        for stage in self.encoder:
-            features = stage(features)  # (N, C, H / 2^k, W / 2^k)
-            skips.append(features)
-            features = self.pool(features)
+        *skips, features = self.encoder((pictures - self.mean) / self.std)  # (N, C, H / 2^k, W / 2^k)
         features = self.bottleneck(features)  # (N, 512, H / 32, W / 32)
         for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
             features = fuse(torch.cat([up(features), skip], dim=1))
         answer: Tensor = self.head(features)
-        return answer
+        return answer if self.last is None else self.last(torch.cat([answer, pictures], dim=1))
 
     def _initialise(self, decoder_std: float | None, decoder_kernels: str, head: str, generator: torch.Generator) -> None:
         for layer in self.encoder.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, generator=generator)
-                nn.init.zeros_(_bias(layer))
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         for block in (self.bottleneck, *self.up):
             layer = block[0]
             std = decoder_std or math.sqrt(2 / _fan_in(layer))
@@ -120,18 +125,14 @@ class DeepFlash(nn.Module):
         else:
             nn.init.zeros_(self.head.weight)
         nn.init.constant_(_bias(self.head), 0.5)
+        if self.last is not None:
+            _make_sum(self.last)
+            nn.init.zeros_(self.last.weight[:, 3:])
 
 
-def _encoder_stage(before: int, stage: list[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for after in stage:
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
-        before = after
-    return nn.Sequential(*layers)
-
-
-def _normalised(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.LeakyReLU(_SLOPE, inplace=True))
+def _activated(layer: nn.Conv2d | nn.ConvTranspose2d, batch_norm: bool) -> nn.Sequential:
+    norm = nn.BatchNorm2d(layer.out_channels) if batch_norm else nn.Identity()
+    return nn.Sequential(layer, norm, nn.LeakyReLU(_SLOPE, inplace=True))
 
 
 def _fan_in(layer: nn.Module) -> float:
@@ -152,12 +153,12 @@ def _make_smooth(layer: nn.ConvTranspose2d) -> None:
 
 
 def _make_sum(layer: nn.Module) -> None:
-    """Let a fusion begin as the sum of its two halves."""
+    """Let a fusion begin as the sum of its inputs, channel by channel; the second may have fewer or more than there are."""
     if not isinstance(layer, nn.Conv2d):
         raise TypeError(f"{type(layer).__name__} is no convolution")
-    channels = layer.out_channels
+    channels, others = layer.out_channels, layer.in_channels - layer.out_channels
     with torch.no_grad():
-        layer.weight.copy_(torch.eye(channels).repeat(1, 2)[:, :, None, None])
+        layer.weight.copy_(torch.cat([torch.eye(channels), torch.eye(channels, others)], dim=1)[:, :, None, None])
         _bias(layer).zero_()
 
 

@@ -63,8 +63,15 @@ def device_of_rank(device: str | None) -> str:
 
 
 @contextmanager
-def joined(device: torch.device, batch: int) -> Iterator[Ranks]:
+def joined(device: torch.device, batch: int, parts: int = 1) -> Iterator[Ranks]:
     """Join the other ranks for the time of the block, if `torchrun` has started several.
+
+    Parameters
+    ----------
+    device
+        That of this process.
+    batch, parts
+        Pictures of a step, and in how many equal parts each rank works on its share of them.
 
     Raises
     ------
@@ -75,8 +82,11 @@ def joined(device: torch.device, batch: int) -> Iterator[Ranks]:
     if count == 1:
         yield Ranks()
         return
-    if batch % count:
-        raise ModelError(f"batches of {batch} pictures cannot be shared evenly by {count} processes; change one of the two")
+    if batch % (count * parts):
+        each = f", in {parts} parts each" if parts > 1 else ""
+        raise ModelError(
+            f"batches of {batch} pictures cannot be shared evenly by {count} processes{each}; change one of the two"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

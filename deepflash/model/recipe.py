@@ -3,13 +3,15 @@
 import math
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from deepflash.errors import ModelError
+from deepflash.model.encoders import ENCODERS
 from deepflash.model.encodings import ENCODINGS
+from deepflash.model.metrics import scales_for
 from deepflash.model.network import STRIDE
 
 
@@ -23,6 +25,12 @@ class Recipe:
     """deepflash is the paper's; light our own, with 18 times less work, see `light`."""
     width: float = 1.0
     """Multiplier of the network's channels; 1 is the paper's 29.4 million parameters, or the light network's 10.5."""
+    encoder: Literal["vgg16", "resnet18", "resnet34"] = "vgg16"
+    """What looks at the picture in the network deepflash: vgg16 is the paper's; see `encoders`."""
+    batch_norm: bool = True
+    """Whether the decoder normalises by batch, as HDRCNN's does; the paper does not say. A ResNet encoder always does."""
+    image_skip: bool = False
+    """Whether the last layer looks at the input picture once more, as HDRCNN's does."""
     size: int = 512
     """Side of the pictures the network is trained on, in pixels; a multiple of 32, not larger than the data set's."""
     decoder_std: float = 0.0
@@ -30,9 +38,11 @@ class Recipe:
     decoder_kernels: Literal["smooth", "random"] = "smooth"
     """First kernels of the decoder's up-sampling: "smooth" leaves no checkerboard, "random" is the paper's."""
     encoder_weights: str = ""
-    """File with the weights of a VGG-16 that the encoder begins with, see `weights`; none: random ones."""
+    """File with weights for the encoder to begin with, see `weights`; none: random ones."""
     encoder_order: Literal["auto", "rgb", "bgr"] = "auto"
     """In which order the first layer of that file takes the colours; auto is what such files usually have."""
+    start_from: str = ""
+    """A run, or one of its weights files, whose weights training begins with: the whole network's, of the same kind."""
     head: Literal["zero", "xavier"] = "zero"
     """First weights of the last layer: "zero" begins with the photograph unchanged, "xavier" is the paper's."""
     batch: int = 4
@@ -57,6 +67,10 @@ class Recipe:
     """What is minimised, see `losses.picture_loss`; "squares" with mean_weight 0 is equation 5."""
     ssim_weight: float = 0.0
     """Weight of 1 - SSIM, which is added to the loss; 0 is the paper."""
+    ms_ssim_weight: float = 0.0
+    """Weight of 1 - MS-SSIM, which is added to the loss."""
+    ms_ssim_scales: int = 0
+    """Over how many scales MS-SSIM is taken in the loss; 0 is as many as the size allows, at most 5."""
     mean_weight: float = 1.0
     """Weight of the mean colour in the loss "squares": 0 is equation 5, blind to a colour cast; 1 the whole squared error."""
     ema: float = 0.0
@@ -80,10 +94,19 @@ class Recipe:
         for name, (holds, demand) in _DEMANDS.items():
             if not holds(getattr(self, name)):
                 raise ModelError(f"the recipe's {name} is {getattr(self, name)!r}; it must be {demand}")
+        if self.start_from and self.encoder_weights:
+            raise ModelError("start_from brings an encoder, too; leave out encoder_weights")
         if self.batch % self.accumulate:
             raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
-        if self.network == "deepflash" and self.batch // self.accumulate * (self.size // STRIDE) ** 2 < 2:
+        normalises = self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16")
+        if normalises and self.batch // self.accumulate * (self.size // STRIDE) ** 2 < 2:
             raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
+        if self.ms_ssim_scales > scales_for(self.size):
+            most = scales_for(self.size)
+            raise ModelError(f"pictures of {self.size} px allow {most} scales of MS-SSIM; lower ms_ssim_scales or raise size")
+        odd = [name for name in _OF_DEEPFLASH if getattr(self, name) != getattr(type(self), name)]
+        if self.network == "light" and odd:
+            raise ModelError(f"the light network has no {' and no '.join(odd)}; leave that out")
 
     def learning_rate_at(self, step: int, last_step: int) -> float:
         """Return the learning rate of a step, counted from 0, of a run that ends with `last_step` steps done."""
@@ -94,9 +117,28 @@ class Recipe:
         share = (step - self.warmup_steps) / max(1, last_step - self.warmup_steps)
         return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
+    def differences_of_network(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
+        """Return in what the other's network is not of the same kind: this recipe's value and the other's, by name."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in _KIND_OF_NETWORK}
+        return {name: values for name, values in pairs.items() if values[0] != values[1]}
+
+    def trains_as(self, other: "Recipe") -> bool:
+        """Say whether a run that was begun with the one may go on with the other."""
+        return replace(self, **{name: getattr(other, name) for name in _MAY_CHANGE}) == other
+
     def as_toml(self) -> str:
         """Return the recipe as TOML, every field in it."""
         return "".join(f"{name} = {_toml_value(value)}\n" for name, value in asdict(self).items())
+
+
+_OF_DEEPFLASH = ("encoder", "batch_norm", "image_skip", "encoder_weights")
+"""What only the network deepflash has."""
+
+_KIND_OF_NETWORK = ("encoding", "network", "width", "encoder", "batch_norm", "image_skip")
+"""What weights must have in common with a recipe that starts from them."""
+
+_MAY_CHANGE = ("compile", "keep")
+"""What changes neither the order of the pictures nor what is minimised, so that it may differ when a run goes on."""
 
 
 def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -114,7 +156,11 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     ModelError
         if there is no such recipe, a key is unknown, or a value is out of range.
     """
-    text, where = _text_of(recipe)
+    return recipe_from(*_text_of(recipe), changes)
+
+
+def recipe_from(text: str, where: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from its TOML; `where` stands in the error's sentence. Else as `load_recipe`."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -196,6 +242,7 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoding": _one_of(*ENCODINGS),
     "network": _one_of("deepflash", "light"),
     "width": ((lambda width: 0 < width <= 16), "positive and at most 16"),
+    "encoder": _one_of(*ENCODERS),
     "size": ((lambda size: size >= STRIDE and size % STRIDE == 0), f"a multiple of {STRIDE}"),
     "decoder_std": _at_least(0),
     "decoder_kernels": _one_of("smooth", "random"),
@@ -212,6 +259,8 @@ _DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "schedule": _one_of("constant", "cosine"),
     "loss": _one_of("squares", "l1", "charbonnier"),
     "ssim_weight": _at_least(0),
+    "ms_ssim_weight": _at_least(0),
+    "ms_ssim_scales": ((lambda scales: 0 <= scales <= 5), "from 0 to 5"),
     "mean_weight": _at_least(0),
     "ema": _share(),
     "weight_decay": _at_least(0),

@@ -1,39 +1,72 @@
 """A run's folder: what it was trained with, and the weights that came out.
 
-- `run.json`: format version, the data set's identity, and the subjects that are trained on;
+- `run.json`: format version, the data set's identity, the subjects that are trained on, and the same of the weights that it
+  started from, if it did;
 - `recipe.toml`: every hyper-parameter;
 - `weights.safetensors`: the network's weights to be used, with the recipe and the step in its metadata;
+- `best.safetensors`, `snapshots/step-NNNNNN.safetensors`: the same of other steps;
 - `state.pt`: all that is needed to go on training (see train.py);
 - `metrics.jsonl`, `events.out.tfevents.*`, `samples/step-NNNNNN.png`: how it went.
+
+A file with weights says enough about itself to be used wherever it stands.
 """
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from deepflash.errors import ModelError
-from deepflash.files import write_durably, write_json
+from deepflash.files import sha256_of, write_durably, write_json
 from deepflash.model.light import Light
 from deepflash.model.network import DeepFlash
-from deepflash.model.recipe import Recipe, load_recipe
+from deepflash.model.recipe import Recipe, load_recipe, recipe_from
+from deepflash.model.tensorfile import read_tensors, write_tensors
 from deepflash.shards import ShardSet
 
 RUN_FORMAT = 1
 RUN_FILE = "run.json"
 RECIPE_FILE = "recipe.toml"
 WEIGHTS_FILE = "weights.safetensors"
+SNAPSHOTS_FOLDER = "snapshots"
 
-_MEND_WEIGHTS = "give deepflash train the same command again, which writes them from the trainer's state"
-
+_SUFFIX = ".safetensors"
+_MEND_RUN = "give deepflash train the same command again, which writes them from the trainer's state"
+_MEND_FILE = "copy the file again, or take other weights"
 
 N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a network has seen.
+
+    Attributes
+    ----------
+    dataset
+        SHA-256 of the data set's index; empty if that is not known.
+    subjects
+        Ids of those whom it was trained on, in that data set; None if they are not known.
+    sha256
+        Of the weights file; empty of weights that are still trained.
+    started_from
+        The same of the weights that training began with; None if they were random ones, or of an encoder alone.
+    """
+
+    dataset: str = ""
+    subjects: tuple[str, ...] | None = None
+    sha256: str = ""
+    started_from: "Origin | None" = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        content = {"dataset": self.dataset, "subjects": None if self.subjects is None else list(self.subjects)}
+        own = {"sha256": self.sha256} if self.sha256 else {}
+        return {**own, **content, **({"started_from": self.started_from.as_dict()} if self.started_from else {})}
 
 
 @dataclass(frozen=True)
@@ -48,15 +81,18 @@ class TrainedRun:
         In evaluation mode, channels last, on the device that was asked for.
     step
         Training steps behind it.
+    origin
+        What it has seen.
     """
 
     recipe: Recipe
     network: nn.Module
     step: int
+    origin: Origin = Origin()
 
 
-def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
-    """Begin a run's folder, or make sure that the one there was begun with the same recipe and data set.
+def enter_run(run: Path, recipe: Recipe, shards: ShardSet, start: TrainedRun | None = None) -> None:
+    """Begin a run's folder, or make sure that the one there was begun with the same recipe, data set and first weights.
 
     Raises
     ------
@@ -64,20 +100,22 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet) -> None:
         if it was not, or the folder holds something else.
     """
     trained_on = sorted({str(entry.info["subject"]) for entry in shards.entries("train")})
-    identity = {"format": RUN_FORMAT, "dataset": dataset_identity(shards), "subjects": trained_on}
+    origin = Origin(dataset_identity(shards), tuple(trained_on), started_from=start.origin if start else None)
     if not (run / RUN_FILE).exists():
         if run.exists() and not run.is_dir():
             raise ModelError(f"{run} is a file; give a new or empty folder for the run")
         if run.exists() and any(run.iterdir()) and not (run / RECIPE_FILE).exists():
             raise ModelError(f"{run} is not empty and holds no run; give a new or empty folder")
         write_durably(run / RECIPE_FILE, recipe.as_toml())
-        write_json(run / RUN_FILE, identity)
+        write_json(run / RUN_FILE, {"format": RUN_FORMAT, **origin.as_dict()})
         return
-    begun = read_identity(run)
-    if load_recipe(run / RECIPE_FILE) != recipe:
+    begun = read_origin(run)
+    if not load_recipe(run / RECIPE_FILE).trains_as(recipe):
         raise ModelError(f"{run} was begun with another recipe (see {run / RECIPE_FILE}); give a new folder, or that recipe")
-    if begun.get("dataset") != identity["dataset"]:
+    if begun.dataset != origin.dataset:
         raise ModelError(f"{run} was begun on another data set than {shards.place}; give a new folder, or that data set")
+    if start and (begun.started_from is None or begun.started_from.sha256 != start.origin.sha256):
+        raise ModelError(f"{recipe.start_from} has changed since {run} was begun with it; give a new folder")
 
 
 def dataset_identity(shards: ShardSet) -> str:
@@ -85,8 +123,21 @@ def dataset_identity(shards: ShardSet) -> str:
     return str(shards.manifest["index"]["sha256"])
 
 
-def read_identity(run: Path) -> dict[str, object]:
-    """Return the content of `run.json`.
+def run_folder(run: Path) -> Path | None:
+    """Return the folder of the run that is meant by it, or by a weights file within it; None of a file that stands alone."""
+    if not is_weights_file(run):
+        return run
+    folder = run.parent.parent if run.parent.name == SNAPSHOTS_FOLDER else run.parent
+    return folder if (folder / RUN_FILE).exists() else None
+
+
+def is_weights_file(run: Path) -> bool:
+    """Say whether a path means a file with weights, and not a run's folder."""
+    return run.is_file() or (run.suffix == _SUFFIX and not run.is_dir())
+
+
+def read_origin(run: Path) -> Origin:
+    """Return what a run's `run.json` says of whom it was trained on.
 
     Raises
     ------
@@ -103,61 +154,86 @@ def read_identity(run: Path) -> dict[str, object]:
     found = identity.get("format") if isinstance(identity, dict) else None
     if found != RUN_FORMAT:
         raise ModelError(f"{path} has format {found}, this program reads {RUN_FORMAT}; update deepflash")
-    return dict(identity)
+    return _origin_in(identity)
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], recipe: Recipe, step: int) -> None:
-    """Write weights, durably, with what is needed to use them."""
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
-    metadata = {"format": str(RUN_FORMAT), "network": recipe.network, "recipe": recipe.as_toml(), "step": str(step)}
-    write_durably(path, _sealed(save(tensors, metadata)))
-
-
-def _sealed(file: bytes) -> bytes:
-    """Put the checksum of a safetensors file's tensors into its metadata.
-
-    Also sort the metadata, whose order the library leaves to chance: the same run, the same bytes.
-    """
-    end = 8 + int.from_bytes(file[:8], "little")
-    header = json.loads(file[8:end])
-    metadata = {**header["__metadata__"], "sha256": hashlib.sha256(file[end:]).hexdigest()}
-    header["__metadata__"] = dict(sorted(metadata.items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors stay aligned
-    return len(text).to_bytes(8, "little") + text + file[end:]
+def save_weights(path: Path, weights: Mapping[str, Tensor], recipe: Recipe, step: int, origin: Origin = Origin()) -> None:
+    """Write weights, durably, with what is needed to use them. Subjects are not named: files with weights are passed on."""
+    metadata = {
+        "format": str(RUN_FORMAT),
+        "network": recipe.network,
+        "recipe": recipe.as_toml(),
+        "step": str(step),
+        "dataset": origin.dataset,
+        **({"started_from": origin.started_from.sha256} if origin.started_from else {}),
+    }
+    write_tensors(path, weights, metadata)
 
 
 def load_run(run: Path, device: torch.device | None = None) -> TrainedRun:
     """Load a run's network for use.
+
+    Parameters
+    ----------
+    run
+        Folder of a run, of which the last weights are taken; or a file with weights, in a run (`best.safetensors`) or anywhere.
+    device
+        Where the network shall work.
 
     Raises
     ------
     ModelError
         if there is no run, it has no weights yet, or they are damaged.
     """
-    read_identity(run)
-    recipe = load_recipe(run / RECIPE_FILE)
+    if is_weights_file(run):
+        return _load(run, None, device)
+    read_origin(run)
     path = run / WEIGHTS_FILE
     if not path.exists():
-        raise ModelError(f"{run} has no weights yet ({WEIGHTS_FILE} is missing); {_MEND_WEIGHTS}")
-    network = build_network(recipe)
+        raise ModelError(f"{run} has no weights yet ({WEIGHTS_FILE} is missing); {_MEND_RUN}")
+    return _load(path, load_recipe(run / RECIPE_FILE), device)
+
+
+def _load(path: Path, recipe: Recipe | None, device: torch.device | None) -> TrainedRun:
+    """Load weights into the recipe's network, or into that of the recipe that comes with them."""
+    mend = _MEND_RUN if path.name == WEIGHTS_FILE and run_folder(path) else _MEND_FILE
+    if not path.exists():
+        raise ModelError(f"{path} does not exist; give a run's folder, or a file with weights")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            step = int(metadata["step"])
-            if metadata["sha256"] != _checksum_of_tensors(path):
-                raise ModelError(f"{path} is altered: its tensors do not match their checksum; {_MEND_WEIGHTS}")
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError) as error:
+        file = read_tensors(path)
+        if not {"recipe", "step", "sha256"} <= file.metadata.keys():
+            raise ModelError(f"{path} does not say how it was trained; give weights that deepflash train wrote")
+        if file.metadata["sha256"] != file.sha256:
+            raise ModelError(f"{path} is altered: its tensors do not match their checksum; {mend}")
+        recipe = recipe or recipe_from(file.metadata["recipe"], f"the recipe in {path}")
+        network = build_network(recipe)
+        network.load_state_dict(file.tensors)
+        step = int(file.metadata["step"])
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} is damaged or of another network ({reason}); {_MEND_WEIGHTS}") from error
-    return TrainedRun(recipe, to_device(network, device).eval(), step)
+        raise ModelError(f"{path} is damaged or of another network ({reason}); {mend}") from error
+    return TrainedRun(recipe, to_device(network, device).eval(), step, _origin_of(path, file.metadata))
 
 
-def _checksum_of_tensors(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little"))
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _origin_of(path: Path, metadata: Mapping[str, str]) -> Origin:
+    """Return what weights have seen: what their run says if they stand in it, else what they say themselves."""
+    sha256, dataset, start = sha256_of(path), metadata.get("dataset", ""), metadata.get("started_from")
+    folder = run_folder(path)
+    if folder:
+        origin = read_origin(folder)
+        if dataset in ("", origin.dataset):  # not a file that was copied there from another run
+            return replace(origin, sha256=sha256)
+    return Origin(dataset, None, sha256, Origin(sha256=start) if start else None)
+
+
+def _origin_in(content: Mapping[str, Any]) -> Origin:
+    subjects, start = content.get("subjects"), content.get("started_from")
+    return Origin(
+        str(content.get("dataset", "")),
+        tuple(map(str, subjects)) if isinstance(subjects, list) else None,
+        str(content.get("sha256", "")),
+        _origin_in(start) if isinstance(start, dict) else None,
+    )
 
 
 def build_network(recipe: Recipe) -> nn.Module:
@@ -166,6 +242,9 @@ def build_network(recipe: Recipe) -> nn.Module:
         return Light(recipe.width, seed=recipe.seed)
     return DeepFlash(
         recipe.width,
+        encoder=recipe.encoder,
+        batch_norm=recipe.batch_norm,
+        image_skip=recipe.image_skip,
         decoder_std=recipe.decoder_std or None,
         decoder_kernels=recipe.decoder_kernels,
         head=recipe.head,

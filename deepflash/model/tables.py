@@ -11,18 +11,19 @@ from string import Template
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from deepflash.files import write_durably, write_json
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import Interval
-from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair, scales_for
+from deepflash.model.measures import TRUTHS, Evaluation, Measure, Truth, WorstPair
+from deepflash.model.metrics import scales_for
 from deepflash.pictures import Picture, encode, jpeg_base64
 
 _TEMPLATE = files("deepflash.model") / "evaluation.html"
 _LISTED_PAIRS = 8
 _LEAST_TILE_PX = 256
 _LABEL_PX = 40
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 _PLOTTED = ("psnr", "ssim", "delta_e")
 _PLOT_WIDTH, _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_ROW = 460, 170, 400, 34, 26  # in the plot's own units
 _PLOT_LETTERS = 22  # of a name, to the left of the plot
@@ -334,17 +335,24 @@ def _strip(pair: WorstPair) -> Picture:
 def _labelled(picture: Picture, label: str) -> Picture:
     side = max(_LEAST_TILE_PX, len(picture))
     enlarged = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC) if side > len(picture) else picture
-    tile = Image.new("RGB", (side, side + _LABEL_PX), "white")
-    tile.paste(Image.fromarray(enlarged), (0, _LABEL_PX))
-    font = ImageFont.load_default(size=15)
-    ImageDraw.Draw(tile).text((side / 2, _LABEL_PX / 2), _shortened(label, font, side - 12), "black", font, anchor="mm")
-    return np.asarray(tile, dtype=np.uint8)
+    tile = np.full((side + _LABEL_PX, side, 3), 255, dtype=np.uint8)
+    tile[_LABEL_PX:] = enlarged
+    shown = _shortened(label, side - 12)
+    width, height = _size_of(shown)
+    place = ((side - width) // 2, (_LABEL_PX + height) // 2)  # where the letters' base line begins
+    return np.asarray(cv2.putText(tile, shown, place, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA), dtype=np.uint8)
 
 
-def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _shortened(label: str, width: int) -> str:
     """Cut a label's middle out until it fits."""
     shown, kept = label, len(label)
-    while font.getlength(shown) > width and kept > 8:
+    while _size_of(shown)[0] > width and kept > 8:
         kept -= 1
-        shown = f"{label[: kept // 2]}…{label[-(kept - kept // 2) :]}"
+        shown = f"{label[: kept // 2]}...{label[-(kept - kept // 2) :]}"
     return shown
+
+
+def _size_of(label: str) -> tuple[int, int]:
+    """Return a label's width and height in pixels."""
+    (width, height), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
+    return width, height

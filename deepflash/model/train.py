@@ -12,9 +12,12 @@ trains with several processes, each on its share of every batch (ranks.py).
 
 import math
 import pickle
+import resource
 import signal
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -36,24 +39,26 @@ from deepflash.model.network import DeepFlash
 from deepflash.model.ranks import Ranks, device_of_rank, joined
 from deepflash.model.recipe import Recipe, load_recipe
 from deepflash.model.runs import (
+    SNAPSHOTS_FOLDER,
     WEIGHTS_FILE,
+    Origin,
+    TrainedRun,
     answer,
     build_network,
     enter_run,
     load_run,
+    read_origin,
     save_weights,
     to_device,
     usable_device,
 )
 from deepflash.model.validation import Compared, Scores, compare, mean_scores
-from deepflash.model.weights import load_vgg16
 from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 from deepflash.shards import Entry, ShardSet, open_shards
 
 STATE_FILE = "state.pt"
 SAMPLES_FOLDER = "samples"
-SNAPSHOTS_FOLDER = "snapshots"
 BEST_FILE = "best.safetensors"
 
 _STATE_FORMAT = 2
@@ -106,6 +111,8 @@ class _Task:
     ranks: Ranks
     last_step: int
     validate_every: int
+    origin: Origin
+    start: TrainedRun | None  # of a run that begins with another's weights
 
 
 @dataclass
@@ -166,7 +173,7 @@ def train(
     began_s = time.monotonic()
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     place = usable_device(device_of_rank(device))
-    with joined(place, plan.batch) as ranks, _deterministic(place), torch.random.fork_rng(devices=[]):
+    with joined(place, plan.batch, plan.accumulate) as ranks, _deterministic(place), torch.random.fork_rng(devices=[]):
         report = report if ranks.is_first else silent
         task = _plan(shards, run, plan, place, ranks)
         state = _begin(task, report)
@@ -219,7 +226,7 @@ def _mend_weights(task: _Task, state: _State) -> None:
     try:
         load_run(task.run)
     except ModelError:
-        save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
+        _write_weights(task, state)
 
 
 def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ranks) -> _Task:
@@ -232,8 +239,11 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
             f"the recipe wants pictures of {plan.size} px, but {shards} holds {dataset.size} px;"
             f" build the data set with --size {plan.size}, or choose another recipe"
         )
+    start = _start(run, plan)
+    if plan.compile:
+        _refuse_without_compiler(device)
     if ranks.is_first:
-        enter_run(run, plan, dataset)
+        enter_run(run, plan, dataset, start)
         sweep_temporaries(run)
     ranks.wait()
     last_step = math.ceil(plan.epochs * len(entries) / plan.batch)
@@ -247,7 +257,35 @@ def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ra
         ranks=ranks,
         last_step=min(last_step, plan.max_steps) if plan.max_steps else last_step,
         validate_every=max(math.ceil(len(entries) / plan.batch), _LEAST_STEPS_BETWEEN_VALIDATIONS),
+        origin=read_origin(run),
+        start=start,
     )
+
+
+def _start(run: Path, plan: Recipe) -> TrainedRun | None:
+    """Return the run that a new one begins with, if its recipe names one."""
+    if not plan.start_from or (run / STATE_FILE).exists():
+        return None
+    start = load_run(Path(plan.start_from))
+    differences = start.recipe.differences_of_network(plan)
+    if differences:
+        listed = ", ".join(f"{name} {theirs}, not {ours}" for name, (theirs, ours) in differences.items())
+        raise ModelError(f"{plan.start_from} cannot be started from: it has {listed}; change the recipe, or start from another")
+    return start
+
+
+def _refuse_without_compiler(device: torch.device) -> None:
+    """Compile something small: what is missing shall be said before training begins, and in a sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.compile(lambda values: values.sin().relu() + 1)(torch.ones(8, device=device))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(
+            f"the recipe wants compile, but torch cannot compile here ({reason}); install a C++ compiler and Python's headers,"
+            " or --set compile=false"
+        ) from error
 
 
 def _go_on(
@@ -273,7 +311,8 @@ def _go_on(
         if journal:
             _log_loss(task, state, journal, loss)
             rate = (state.step - first_step) * recipe.batch / (time.monotonic() - began_s)
-            report(state.step, task.last_step, f"loss {loss:.5f}, {rate:.0f} pictures/s{_memory(task.device)}")
+            speed = f"{rate:.{0 if rate >= 10 else 1}f} pictures/s"
+            report(state.step, task.last_step, f"loss {loss:.5f}, {speed}, {_memory_gb(task.device):.1f} GB")
             if milestone:
                 _validate(task, state, journal)
         stopping = ranks.any(stop_requested.is_set(), task.device)
@@ -290,8 +329,12 @@ def _journal_of(task: _Task, step: int) -> AbstractContextManager[Journal | None
     return Journal(task.run, step) if task.ranks.is_first else nullcontext()
 
 
-def _memory(device: torch.device) -> str:
-    return f", {torch.cuda.max_memory_allocated(device) / 10**9:.1f} GB" if device.type == "cuda" else ""
+def _memory_gb(device: torch.device) -> float:
+    """Return the most memory that was in use: the GPU's, or this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 10**9
+    unit_bytes = 1 if sys.platform == "darwin" else 1024  # getrusage(2) counts in kilobytes, but for Apple's
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 10**9
 
 
 def _take_step(task: _Task, state: _State, batch: Batch) -> float:
@@ -321,7 +364,15 @@ def _loss(task: _Task, state: _State, prepared: Tensor, target: Tensor) -> Tenso
     recipe, decode = task.recipe, task.encoding.decode
     decoded = decode(prepared, answer(state.called, prepared, recipe.precision))
     wanted = decode(prepared, target)
-    return picture_loss(decoded, wanted, kind=recipe.loss, mean_weight=recipe.mean_weight, ssim_weight=recipe.ssim_weight)
+    return picture_loss(
+        decoded,
+        wanted,
+        kind=recipe.loss,
+        mean_weight=recipe.mean_weight,
+        ssim_weight=recipe.ssim_weight,
+        ms_ssim_weight=recipe.ms_ssim_weight,
+        ms_ssim_scales=recipe.ms_ssim_scales,
+    )
 
 
 def _gradients_averaged(called: nn.Module, now: bool) -> AbstractContextManager[None]:
@@ -385,12 +436,11 @@ def _validate(task: _Task, state: _State, journal: Journal) -> None:
 
 def _keep(task: _Task, state: _State, psnr: float) -> None:
     """Keep the weights that were validated if they are the best so far, and the last few if the recipe says so."""
-    weights = _weights_to_use(task, state)
     if psnr > state.best_psnr:
         state.best_psnr = psnr
-        save_weights(task.run / BEST_FILE, weights, task.recipe, state.step)
+        _write_weights(task, state, BEST_FILE)
     if task.recipe.keep and state.step:
-        save_weights(task.run / SNAPSHOTS_FOLDER / f"step-{state.step:06d}.safetensors", weights, task.recipe, state.step)
+        _write_weights(task, state, f"{SNAPSHOTS_FOLDER}/step-{state.step:06d}.safetensors")
         snapshots = sorted((task.run / SNAPSHOTS_FOLDER).glob("step-*.safetensors"))
         for old in snapshots[: -task.recipe.keep]:
             old.unlink()
@@ -404,13 +454,10 @@ def _row(compared: Compared) -> Picture:
 
 def _begin(task: _Task, report: Report) -> _State:
     torch.manual_seed(task.recipe.seed)
-    network = build_network(task.recipe)
-    if task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
-        if not isinstance(network, DeepFlash):
-            raise ModelError(f"the network {task.recipe.network} has no VGG-16 encoder; take encoder_weights out of the recipe")
-        weights = load_vgg16(Path(task.recipe.encoder_weights), order=task.recipe.encoder_order)
-        network.load_encoder(weights)
-        report(0, task.last_step, f"the encoder begins with {weights.report()}")
+    network = task.start.network if task.start else build_network(task.recipe)
+    if isinstance(network, DeepFlash) and task.recipe.encoder_weights and not (task.run / STATE_FILE).exists():
+        matched = network.load_encoder(Path(task.recipe.encoder_weights), task.recipe.encoder_order)
+        report(0, task.last_step, f"the encoder begins with {matched}")
     network = to_device(network, task.device).train()
     betas = (task.recipe.beta1, task.recipe.beta2)
     optimizer = torch.optim.AdamW(
@@ -422,7 +469,7 @@ def _begin(task: _Task, report: Report) -> _State:
 
 
 def _save(task: _Task, state: _State) -> None:
-    save_weights(task.run / WEIGHTS_FILE, _weights_to_use(task, state), task.recipe, state.step)
+    _write_weights(task, state)
     content = {
         "format": _STATE_FORMAT,
         "step": state.step,
@@ -452,6 +499,10 @@ def _restore(task: _Task, state: _State) -> None:
         torch.set_rng_state(content["random"].cpu())
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path} is damaged ({error}); remove it to begin again, or train in a new folder") from error
+
+
+def _write_weights(task: _Task, state: _State, name: str = WEIGHTS_FILE) -> None:
+    save_weights(task.run / name, _weights_to_use(task, state), task.recipe, state.step, task.origin)
 
 
 def _weights_to_use(task: _Task, state: _State) -> dict[str, Tensor]:

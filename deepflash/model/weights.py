@@ -1,8 +1,8 @@
-"""VGG-16 weights that people have, in the formats they come in, brought to one form for the encoder.
+"""Weights that people have, in the formats they come in, brought to one form for the encoder.
 
-All hold the same thirteen convolutions; they differ in names, in the layout of the kernels, in the order of the colour
-channels, and in what they want subtracted. Here a file is recognised by its keys and shapes, the kernels become
-(out, in, height, width), blue-green-red becomes red-green-blue, and mean and scale are told beside the weights, so that
+VGG-16 comes in many. All hold the same thirteen convolutions; they differ in names, in the layout of the kernels, in the
+order of the colour channels, and in what they want subtracted. Here a file is recognised by its keys and shapes, the kernels
+become (out, in, height, width), blue-green-red becomes red-green-blue, and mean and scale are told beside the weights, so that
 the network always takes RGB in [0, 1]. The mean must not be folded into the first biases: beyond the border the
 convolutions see zeros, which stand for the mean colour (reference: models.md 2).
 
@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from torch import Tensor
 
 from deepflash.errors import ModelError
 from deepflash.files import sha256_of
+from deepflash.model.tensorfile import read_tensors
 
 Order = Literal["auto", "rgb", "bgr"]
 Arrays = dict[str, NDArray[np.float32]]
@@ -39,8 +40,9 @@ _CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # places in `features`
 
 _IMAGENET_RGB = (123.68, 116.779, 103.939)  # of 255
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of red, green and blue in [0, 1]: torchvision's networks want `(rgb - mean) / std`."""
 _FACES_RGB = (129.18628, 104.76238, 93.59396)  # of 255; VGG-Face
 
 
@@ -115,7 +117,7 @@ _BLOCKS = tuple(f"block{name[4]}_{name[:4]}{name[6]}" for name in CONVOLUTIONS)
 _NUMBERS = tuple(str(number) for number in range(len(CONVOLUTIONS)))
 _FORMS = {
     "torch": (
-        _Form("torchvision", "features.{}.weight", "features.{}.bias", _PLACES, "rgb", _IMAGENET_MEAN, _IMAGENET_STD),
+        _Form("torchvision", "features.{}.weight", "features.{}.bias", _PLACES, "rgb", IMAGENET_MEAN, IMAGENET_STD),
         _Form("vgg_face_dag", "{}.weight", "{}.bias", CONVOLUTIONS, "rgb", _of_255(_FACES_RGB), _UNIT),
     ),
     "keras": (
@@ -146,7 +148,7 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
         if the file cannot be read, is of no such kind, lacks a convolution or has it in another shape, or a library that
         its format needs is not installed.
     """
-    kind, arrays, mean = _read(path)
+    kind, arrays, mean = read_arrays(path)
     for form in _FORMS[kind]:
         found = _convolutions(arrays, form)
         if found:
@@ -162,8 +164,16 @@ def load_vgg16(path: Path, *, order: Order = "auto") -> Vgg16Weights:
     return Vgg16Weights(kernels, biases, mean or form.mean, form.std, form.name, chosen, sha256_of(path))
 
 
-def _read(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
-    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one."""
+def read_arrays(path: Path) -> tuple[str, Arrays, tuple[float, float, float] | None]:
+    """Return what kind of file it is, its arrays by name, and the mean colour (RGB, in [0, 1]) if the file has one.
+
+    A `module.` in front of names, as of networks trained on several GPUs, is taken away; nothing in the file is executed.
+
+    Raises
+    ------
+    ModelError
+        if the file cannot be read, is of no known kind, or a library that its format needs is not installed.
+    """
     readers: dict[str, Callable[[Path], tuple[str, Arrays, tuple[float, float, float] | None]]] = {
         ".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors, ".h5": _read_keras,
         ".hdf5": _read_keras, ".npy": _read_numpy, ".mat": _read_matconvnet, ".t7": _read_lua,
@@ -196,12 +206,15 @@ def _read_torch(path: Path) -> tuple[str, Arrays, None]:
             content = content[wrapper]
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}, no dictionary of weights; save its state_dict")
-    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    return "torch", {name: tensor.float().numpy() for name, tensor in tensors.items()}, None
+    return "torch", _as_arrays({str(name): value for name, value in content.items() if isinstance(value, Tensor)}), None
 
 
 def _read_safetensors(path: Path) -> tuple[str, Arrays, None]:
-    return "torch", {name.removeprefix("module."): array for name, array in load_file(path).items()}, None
+    return "torch", _as_arrays(read_tensors(path).tensors), None
+
+
+def _as_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    return {name.removeprefix("module."): tensor.float().numpy() for name, tensor in tensors.items()}
 
 
 def _read_keras(path: Path) -> tuple[str, Arrays, None]:

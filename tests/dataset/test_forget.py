@@ -254,6 +254,20 @@ def test_the_only_person_leaves_nothing_and_once_more_is_no_error(whole: Path) -
     assert content(whole / "shards") == content(whole / "raw") == {}
 
 
+def test_a_run_that_started_from_weights_that_knew_the_person_is_named(whole: Path) -> None:
+    """Its own pictures show others and stay."""
+    identity = open_shards(whole / "shards").manifest["index"]["sha256"]
+    run = whole / "runs" / "tuned"
+    (run / "samples").mkdir(parents=True)
+    (run / "samples" / "step-000010.png").write_bytes(b"other faces")
+    start = {"sha256": "0" * 64, "dataset": "1" * 64, "started_from": {"sha256": "2" * 64, "dataset": identity}}
+    write_json(run / "run.json", {"format": 1, "dataset": "3" * 64, "started_from": start})
+    traces = find_traces(GONE, [whole / "shards", whole / "runs"])
+    assert [(run.run.name, run.splits) for run in traces.runs] == [("tuned", ("train",))]
+    erase(traces)
+    assert set(content(run)) == {"run.json", "samples/step-000010.png"}
+
+
 def test_runs_that_trained_on_the_person_are_named_also_later(whole: Path) -> None:
     identity = open_shards(whole / "shards").manifest["index"]["sha256"]
     for name, dataset in (("one", identity), ("other", "0" * 64)):

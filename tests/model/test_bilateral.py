@@ -69,6 +69,41 @@ def test_an_isolated_dot_stays_a_dot() -> None:
     assert (bilateral(picture, 4.0) - bilateral_exact(picture, 4.0, radius_px=20)).abs().max() < 0.01
 
 
+def noise(side: int) -> Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(noise(72), id="noise of all colours"),
+        pytest.param(noise(72).round(), id="saturated colours, another at every pixel"),
+        pytest.param(noise(9).round().repeat_interleave(8, 2).repeat_interleave(8, 3), id="hard edges of saturated colours"),
+        pytest.param(noise(9).repeat_interleave(8, 2).repeat_interleave(8, 3), id="hard edges of all colours"),
+    ],
+)
+def test_fast_equals_exact_on_pictures_that_no_camera_takes(picture: Tensor) -> None:
+    """Colours that fill the cube ask most of the colours chosen; the window is wide, so that its border costs nothing."""
+    assert psnr(bilateral(picture, 8.0), bilateral_exact(picture, 8.0, radius_px=36)) > 60
+
+
+def test_a_line_one_pixel_wide_is_filtered() -> None:
+    line = astronaut(96, 96)[..., 40:41]
+    assert psnr(bilateral(line, 5.0), bilateral_exact(line, 5.0, radius_px=25)) > 60
+    assert psnr(bilateral(line.transpose(2, 3), 9.0), bilateral_exact(line.transpose(2, 3), 9.0, radius_px=40)) > 60
+
+
+def test_neighbours_from_a_smaller_copy_are_as_good() -> None:
+    """From sigma_s = 32 px on, neighbours come from area averages: the same filter of a picture twice as large."""
+    picture = astronaut(128, 128)
+    large = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert psnr(bilateral(large, 32.0)[..., ::2, ::2], bilateral(picture, 16.0)) > 60
+
+
+def test_no_pictures_are_no_pictures() -> None:
+    assert bilateral(torch.zeros(0, 3, 8, 8), 2.0).shape == (0, 3, 8, 8)
+
+
 def test_one_colour_stays_as_it_is() -> None:
     picture = torch.tensor([0.2, 0.9, 0.4])[None, :, None, None].expand(1, 3, 40, 33)
     assert torch.allclose(bilateral(picture, 4.0), picture, atol=1e-5)
@@ -84,10 +119,11 @@ def test_an_edge_across_the_range_survives_and_its_sides_are_smoothed() -> None:
     assert (noisy - picture).abs().max() > 0.1
 
 
-def test_a_picture_does_not_depend_on_its_batch() -> None:
+@pytest.mark.parametrize("sigma_s", [2.0, 10.0])
+def test_a_picture_does_not_depend_on_its_batch(sigma_s: float) -> None:
     """A resumed run prepares other pictures together; the bits must be the same."""
     batch = torch.cat([astronaut(48, 48), astronaut(48, 48).flip(3), torch.rand(1, 3, 48, 48)])
-    assert torch.equal(bilateral(batch, 2.0)[1:2], bilateral(batch[1:2], 2.0))
+    assert torch.equal(bilateral(batch, sigma_s)[1:2], bilateral(batch[1:2], sigma_s))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +134,8 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 2.0, 0.4),
         (torch.zeros(1, 3, 8, 8), 0.5, 0.4),
         (torch.zeros(1, 3, 8, 8), 2.0, 0.0),
+        (torch.full((1, 3, 8, 8), 255.0), 2.0, 0.4),
+        (torch.full((1, 3, 8, 8), torch.nan), 2.0, 0.4),
     ],
 )
 def test_what_cannot_be_filtered_is_refused(pictures: Tensor, sigma_s: float, sigma_r: float) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deepflash.errors import ModelError
@@ -204,3 +206,65 @@ def test_a_run_of_a_later_format_is_a_sentence(run: Path, shards: Path) -> None:
     (run / "run.json").write_text('{"format": 99}')
     with pytest.raises(ModelError, match=r"has format 99, this program reads 1; update deepflash"):
         evaluate([run], shards)
+
+
+def test_weights_files_are_evaluated_by_their_names(run: Path, shards: Path, tmp_path: Path) -> None:
+    """The last weights, the best, a snapshot, and a copy that left its run."""
+    snapshot = run / "snapshots" / "step-000022.safetensors"
+    snapshot.parent.mkdir()
+    loose = tmp_path / "passed on.safetensors"
+    for copy in (snapshot, loose):
+        shutil.copy(run / "weights.safetensors", copy)
+    systems = evaluate([run, run / "best.safetensors", snapshot, loose], shards, out=tmp_path / "out", device="cpu").runs
+    assert [system.name for system in systems] == ["run", "run/best", "run/step-000022", "passed on"]
+    assert systems[0].pairs == systems[2].pairs == systems[3].pairs
+
+
+def test_a_weights_file_alone_has_tables_of_its_own(run: Path, shards: Path, tmp_path: Path) -> None:
+    (system,) = evaluate([run / "weights.safetensors"], shards, device="cpu").runs
+    assert system.name == "run"
+    evaluate([run / "best.safetensors"], shards, device="cpu")
+    shutil.copy(run / "best.safetensors", tmp_path / "x.safetensors")
+    evaluate([tmp_path / "x.safetensors"], shards, device="cpu")
+    for folder in (run / "evaluation-test-weights", run / "evaluation-test-best", tmp_path / "evaluation-test-x"):
+        assert (folder / "evaluation.html").exists()
+
+
+def test_a_run_and_its_last_weights_are_the_same(run: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is given twice"):
+        evaluate([run, run / "weights.safetensors"], shards, out=tmp_path / "out")
+
+
+def test_weights_that_left_their_run_know_their_data_set_but_not_its_people(run: Path, shards: Path, tmp_path: Path) -> None:
+    """People are not named in a file that is passed on; its own data set still tells who they are."""
+    loose = Path(shutil.copy(run / "weights.safetensors", tmp_path / "loose.safetensors"))
+    assert b"S000" not in loose.read_bytes()[:100_000]
+    (note,) = evaluate([loose], shards, split="train", device="cpu").notes[:1]
+    assert "loose was trained on 4 of the 4 subjects of this split" in note
+    other = write_shards(tmp_path / "other", {"train": range(7, 9), "test": range(2, 6)})
+    (note,) = evaluate([loose], other, device="cpu").notes
+    assert "does not say on whom" in note
+
+
+def test_weights_that_were_put_into_another_run_are_not_taken_for_its_own(run: Path, shards: Path, tmp_path: Path) -> None:
+    host = Path(shutil.copytree(run, tmp_path / "host"))
+    (host / "run.json").write_text('{"format": 1, "dataset": "another", "subjects": ["S005"]}')
+    shutil.copy(run / "best.safetensors", host / "guest.safetensors")
+    assert evaluate([host / "guest.safetensors"], shards, device="cpu").notes == ()
+
+
+def test_files_that_are_no_weights_of_ours_are_a_sentence(run: Path, shards: Path, tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "garbage.safetensors").write_bytes(b"garbage")
+    for name, sentence in {
+        "foreign.safetensors": "foreign.safetensors does not say how it was trained; give weights that deepflash train wrote",
+        "garbage.safetensors": "garbage.safetensors is damaged or of another network .*; copy the file again",
+        "missing.safetensors": "missing.safetensors does not exist; give a run's folder, or a file with weights",
+    }.items():
+        with pytest.raises(ModelError, match=sentence):
+            evaluate([tmp_path / name], shards)
+    altered = tmp_path / "altered.safetensors"
+    content = (run / "best.safetensors").read_bytes()
+    altered.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    with pytest.raises(ModelError, match=r"altered.safetensors is altered: .*; copy the file again"):
+        evaluate([altered], shards)

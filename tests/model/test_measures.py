@@ -7,7 +7,8 @@ import pytest
 import torch
 from pytorch_msssim import ssim as their_ssim
 
-from deepflash.model.measures import MEASURES, Measures, PairMeasures, Scored, measure, scales_for
+from deepflash.model.measures import MEASURES, Measures, PairMeasures, Scored, measure
+from deepflash.model.metrics import scales_for
 
 
 def pair(key: str, subject: str, psnr: float) -> PairMeasures:

@@ -1,6 +1,6 @@
 """The network is that of the layer table (reference: models.md 1.3)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -68,3 +68,30 @@ def test_smooth_kernels_begin_without_a_checkerboard(kernels: Literal["smooth", 
         larger = block[0](flat)[:, :, 1:-1, 1:-1]  # the outermost pixels see the border
         unevenness = (larger - larger.mean(dim=(2, 3), keepdim=True)).abs().max()
         assert (unevenness < 1e-5) == is_smooth
+
+
+@pytest.mark.parametrize(("encoder", "batch_norm", "image_skip"), [("resnet18", True, False), ("vgg16", False, True)])
+def test_other_encoders_and_options_begin_as_the_identity_and_learn_everywhere(
+    encoder: str, batch_norm: bool, image_skip: bool
+) -> None:
+    options: dict[str, Any] = {"encoder": encoder, "batch_norm": batch_norm, "image_skip": image_skip}
+    untrained = DeepFlash(0.125, **options).eval()
+    assert torch.equal(untrained(torch.rand(2, 3, 64, 96)), torch.full((2, 3, 64, 96), 0.5))
+
+    network = DeepFlash(0.125, head="xavier", **options)
+    network(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    idle = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert idle == []
+
+
+def test_without_batch_normalisation_a_picture_does_not_depend_on_its_batch() -> None:
+    network = DeepFlash(0.125, batch_norm=False, head="xavier")
+    pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    assert torch.allclose(network(pictures)[1:2], network(pictures[1:2]), atol=1e-5)
+
+
+def test_a_residual_encoder_changes_nothing_of_the_decoder_but_what_its_fusions_take_in() -> None:
+    narrower = 512 * (512 - 256) + 512 * (512 - 128) + 256 * (256 - 64) + 128 * (128 - 64) + 64 * (64 - 3)
+    network = DeepFlash(encoder="resnet34")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 21_284_672 + 29_443_331 - 14_714_688 - narrower

@@ -12,7 +12,7 @@ from deepflash.model.recipe import Recipe, load_recipe, recipe_names
 
 
 def test_the_shipped_recipes_are_these_and_can_be_read() -> None:
-    assert recipe_names() == ["paper", "quick"]
+    assert recipe_names() == ["light", "paper", "quick"]
     for name in recipe_names():
         assert isinstance(load_recipe(name), Recipe)
 
@@ -66,6 +66,11 @@ def test_single_values_can_be_changed() -> None:
         ("encoding = 'D'", "encoding is 'D'; it must be one of A, B, C"),
         ("ema = 1.0", "ema is 1.0; it must be at least 0 and below 1"),
         ("batch = 1\nsize = 32", "leaves batch normalisation one value"),
+        ("batch = 1\nsize = 32\nbatch_norm = false\nencoder = 'resnet18'", "leaves batch normalisation one value"),
+        ("encoder = 'resnet50'", "encoder is 'resnet50'; it must be one of vgg16, resnet18, resnet34"),
+        ("size = 160\nms_ssim_scales = 5", "pictures of 160 px allow 4 scales of MS-SSIM; lower ms_ssim_scales or raise size"),
+        ("ms_ssim_scales = 6", "ms_ssim_scales is 6; it must be from 0 to 5"),
+        ("network = 'light'\nencoder = 'resnet18'\nimage_skip = true", "the light network has no encoder and no image_skip"),
         ("width = ", "is not TOML"),
     ],
 )
@@ -78,8 +83,18 @@ def test_a_bad_recipe_gets_one_sentence_with_its_path(tmp_path: Path, text: str,
     assert sentence in str(caught.value)
 
 
+def test_without_batch_normalisation_one_small_picture_is_enough() -> None:
+    assert Recipe(batch=1, size=32, batch_norm=False).batch == 1
+
+
+def test_a_run_may_go_on_compiled_or_keep_more_but_not_learn_otherwise() -> None:
+    recipe = load_recipe("quick")
+    assert recipe.trains_as(replace(recipe, compile=True, keep=3))
+    assert not recipe.trains_as(replace(recipe, compile=True, batch=4))
+
+
 def test_a_missing_recipe_names_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r"there is no recipe quik; give a TOML file, or one of paper, quick"):
+    with pytest.raises(ModelError, match=r"there is no recipe quik; give a TOML file, or one of light, paper, quick"):
         load_recipe("quik")
 
 

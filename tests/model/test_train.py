@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from deepflash.errors import ModelError, ShardError
+from deepflash.model.evaluate import evaluate
+from deepflash.model.recipe import load_recipe, recipe_names
 from deepflash.model.runs import load_run
 from deepflash.model.train import TrainResult, read_metrics, train
 from tests.model.test_weights import as_torchvision, reference
@@ -145,13 +149,14 @@ def test_it_trains_in_a_thread(shards: Path, recipe: Path, tmp_path: Path) -> No
     assert results[0].steps == 2
 
 
-def test_progress_tells_the_loss(shards: Path, tmp_path: Path) -> None:
+def test_progress_tells_loss_speed_and_memory(shards: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.toml"
     short.write_text(TINY_RECIPE + "max_steps = 3\n")
     calls: list[tuple[int, int, str]] = []
     train(shards, tmp_path / "run", short, device="cpu", report=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(1, 3), (2, 3), (3, 3)]
-    assert all(call[2].startswith("loss 0.") for call in calls)
+    notes = [re.fullmatch(r"loss 0\.\d+, (?:\d\.\d|\d\d+) pictures/s, (\d+\.\d) GB", call[2]) for call in calls]
+    assert all(note and 0.1 < float(note[1]) < 50 for note in notes)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(shards: Path, finished: Path, tmp_path: Path) -> None:
@@ -367,6 +372,32 @@ def test_two_processes_train_as_one_with_the_same_batches(shards: Path, tmp_path
     assert len(alone) == 6
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluated(
+    name: str, shards: Path, tmp_path: Path
+) -> None:
+    """Small and short, and else as it is shipped."""
+    recipe = load_recipe(name, ["size=32", "width=0.0625", "batch=4", "max_steps=4"])
+    train(shards, tmp_path / "whole", recipe, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", recipe, device="cpu", report=stop_at(2))
+    assert train(shards, tmp_path / "run", recipe, device="cpu").resumed_from == 2
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
+    assert evaluation.runs[0].mean("studio")["psnr"].mean > 5
+
+
+@pytest.mark.parametrize("change", ["encoder=resnet18", "batch_norm=false", "image_skip=true", "ms_ssim_weight=0.1"])
+def test_every_option_trains_and_resumes_with_the_same_bits(change: str, shards: Path, recipe: Path, tmp_path: Path) -> None:
+    plan = load_recipe(recipe, [change, "max_steps=4"])
+    train(shards, tmp_path / "whole", plan, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path / "run", plan, device="cpu", report=stop_at(3))
+    train(shards, tmp_path / "run", plan, device="cpu")
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert load_run(tmp_path / "run" / "best.safetensors").recipe == plan
+
+
 def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
     path = tmp_path / "bf16.toml"
     path.write_text(TINY_RECIPE + 'precision = "bfloat16"\nmax_steps = 4\n')
@@ -382,3 +413,43 @@ def test_metrics_are_lines_of_json_in_order(finished: Path) -> None:
         (22, "train"),
         (22, "val"),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+def test_a_run_goes_on_compiled_and_not_compiled(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    """Two steps compiled, two not, the rest compiled: names stay, and so does the curve, but for its last digits."""
+    plain = load_recipe(recipe, ["max_steps=6"])
+    compiled = replace(plain, compile=True)
+    train(shards, tmp_path / "plain", plain, device="cpu")
+    for plan, step in ((compiled, 2), (plain, 4)):
+        with pytest.raises(KeyboardInterrupt):
+            train(shards, tmp_path / "run", plan, device="cpu", report=stop_at(step))
+    result = train(shards, tmp_path / "run", compiled, device="cpu")
+
+    assert (result.resumed_from, result.steps) == (4, 6)
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "run"))
+    assert one.keys() == other.keys()
+    for ours, theirs in zip(*(read_metrics(tmp_path / name) for name in ("plain", "run")), strict=True):
+        assert ours.pop("split") == theirs.pop("split")
+        assert theirs == pytest.approx(ours, rel=0.01)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert not any("_orig_mod" in name for name in (*state["network"], *state["averaged"]))
+    assert load_run(tmp_path / "run").step == 6
+
+
+def test_without_a_compiler_it_says_so_before_training_begins(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deepflash", "train", str(shards), str(tmp_path / "run"), f"--recipe={recipe}"]
+    environment = {**os.environ, "CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [*command, "--set=compile=true", "--device=cpu"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert "the recipe wants compile, but torch cannot compile here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
