@@ -102,4 +102,7 @@ def _written(tags: dict[int, Any], shot: dict[int, Any], place: dict[int, Any]) 
 
 
 _POINTERS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
+_DAMAGED = (  # what Pillow raises at EXIF of wrong types and lengths, found by damaging files at random
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error),
+    *(AttributeError, LookupError, ArithmeticError, RuntimeError),
+)

@@ -116,7 +116,7 @@ def decode_photo(encoded: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> 
         raise PictureError(f"{name} claims to have more than {max_pixels // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
         raise PictureError(f"{name} is not a photograph of a known format; {_FOREIGN}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, cv2.error) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, cv2.error) as error:  # RuntimeError: libheif's limits
         raise PictureError(f"{name} is truncated or damaged ({error}); photograph or copy it again") from error
 
 

@@ -1,5 +1,6 @@
 """People's photographs are read upright, in their own colours and depth, and given back as what came, without secrets."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -289,3 +290,17 @@ def test_bombs_are_refused_by_their_header() -> None:
 def test_a_lower_limit_is_kept(astronaut: Picture) -> None:
     with pytest.raises(PictureError, match=r"\(192 x 128 pixels\)"):
         decode_photo(saved(astronaut, "PNG"), "a", max_pixels=192 * 128 - 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_damage_anywhere_gives_a_photograph_or_a_sentence(astronaut: Picture, kind: str) -> None:
+    """A hundred files with a few wrong bytes, half of them in the headers: nothing but `PictureError` comes out."""
+    whole = saved(astronaut[:48, :64], kind, exif=secret_exif(6).tobytes(), icc_profile=WIDE)
+    random = np.random.default_rng(0)
+    for number in range(100):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 900) if number % 2 else len(whole), 4):
+            damaged[place] = int(random.integers(256))
+        with contextlib.suppress(PictureError):
+            photo = decode_photo(bytes(damaged), "damaged")
+            assert encode_photo(photo, suffix_for(photo), metadata="all")
