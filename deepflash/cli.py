@@ -1272,7 +1272,7 @@ def enhance_command(
 
 
 @cli.command("serve")
-@click.option("--run", required=True, type=_FOLDER, help="A folder that `train` wrote.")
+@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8770, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
 )
@@ -1325,7 +1325,7 @@ def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: t
 
 
 @cli.command("export")
-@click.argument("run", type=_FOLDER)
+@click.argument("run", type=_PATH)
 @click.argument("model", type=_FILE)
 @click.option("--fp16", is_flag=True, help="Weights and arithmetic in half precision: half the bytes.")
 @click.option(

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from deepflash import __version__
 from deepflash.errors import ModelError
-from deepflash.files import sha256_of, write_durably
+from deepflash.files import write_durably
 from deepflash.model.bilateral import SIGMA_R, SIGMA_S_SHARE
 from deepflash.model.data import to_tensor
 from deepflash.model.encodings import encoding_named
 from deepflash.model.network import STRIDE
-from deepflash.model.runs import WEIGHTS_FILE, TrainedRun, answer, load_run
+from deepflash.model.runs import TrainedRun, answer, load_run
 from deepflash.pictures import Picture
 from deepflash.progress import Report, silent
 
@@ -145,7 +145,7 @@ def export_onnx(
     _check_bytes(trained.network, half)
     shapes = _numbered(sizes or _sizes_about(trained.recipe.size))
     report(0, len(shapes) + 1, "translate")
-    encoded = _as_onnx(trained.network, opset, half, _metadata(run, trained, precision))
+    encoded = _as_onnx(trained.network, opset, half, _metadata(trained, precision))
     session = _session(encoded)
     differences = {}
     for number, shape in enumerate(shapes, start=1):
@@ -271,7 +271,7 @@ def _drop_traces(model: Any) -> None:
     del model.metadata_props[:]
 
 
-def _metadata(run: Path, trained: TrainedRun, precision: str) -> dict[str, str]:
+def _metadata(trained: TrainedRun, precision: str) -> dict[str, str]:
     """Return what an app must know, and what the model was made of; nothing of persons or folders."""
     recipe = trained.recipe
     return {
@@ -285,7 +285,7 @@ def _metadata(run: Path, trained: TrainedRun, precision: str) -> dict[str, str]:
         "width": str(recipe.width),
         "step": str(trained.step),
         "precision": precision,
-        "weights_sha256": sha256_of(run / WEIGHTS_FILE),
+        "weights_sha256": trained.origin.sha256,
         "deepflash": __version__,
         "licence": _LICENCE + (_ENCODER_LICENCE if recipe.encoder_weights else ""),
     }
