@@ -1255,19 +1255,79 @@ def compare_command(
     click.echo(f"Tables: {out}/comparison.html and .md, .csv, .json; {out}/figure-*.png", err=True)
 
 
+def _background(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
+    from deepflash.model.enhancement.look import parse_background
+
+    try:
+        return parse_background(value)
+    except DeepflashError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @cli.command("enhance")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
 @click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
-@click.option("--force", is_flag=True, help="Make portraits again that are there already.")
+@click.option(
+    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How much of the change is made, 0 to 1."
+)
+@click.option(
+    "--background",
+    callback=_background,
+    default="keep",
+    show_default=True,
+    metavar="keep|enhance|COLOR",
+    help="Behind the person: leave it, change it too, or put a colour there (white, #406080).",
+)
+@click.option("--mask", type=_FILE, help="Grey picture, white where the person is, for one photograph. Default: found.")
+@click.option("--no-red-eye", is_flag=True, help="Leave red pupils as they are.")
+@click.option("--whole", is_flag=True, help="Treat the entire picture, without looking for faces.")
+@click.option(
+    "--compare",
+    type=click.Choice(["none", "side", "split"]),
+    default="none",
+    show_default=True,
+    help="Write NAME.compare.jpg too: before and after beside each other, or a half of each.",
+)
+@click.option(
+    "--metadata",
+    type=click.Choice(["safe", "all", "none"]),
+    default="safe",
+    show_default=True,
+    help="What to keep of it: all but place, names, numbers of devices; all; nothing.",
+)
+@click.option("--force", is_flag=True, help="Make portraits again that are there already, whatever they were made with.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
 @json_option
-def enhance_command(photos: tuple[Path, ...], out: Path, run: Path, force: bool, json: bool) -> ExitCode:
-    """Turn flash photographs into studio portraits, at their own resolution."""
-    from deepflash.model.enhance import enhance_files
+def enhance_command(
+    photos: tuple[Path, ...],
+    out: Path,
+    run: Path,
+    strength: float,
+    background: Any,
+    mask: Path | None,
+    no_red_eye: bool,
+    whole: bool,
+    compare: Any,
+    metadata: Any,
+    force: bool,
+    device: str | None,
+    json: bool,
+) -> ExitCode:
+    """Turn flash photographs into studio portraits, at their own resolution.
+
+    JPEG, PNG, WebP, TIFF, and HEIC with deepflash[heic]; 8 or 16 bits, in their own colours. See docs/enhancing.md.
+    """
+    from deepflash.model.enhancement.files import Results, enhance_files
+    from deepflash.model.enhancement.look import Look
     from deepflash.progress import shown
 
+    if mask is not None and len(photos) > 1:
+        raise click.UsageError("a mask belongs to one photograph; enhance them one by one")
+    look = Look(strength, background, not no_red_eye, whole)
+    results = Results(out, compare, metadata, force)
     with shown("enhance") as report:
-        account = enhance_files(photos, out, run, force=force, report=report)
+        account = enhance_files(photos, run, results, look, mask=mask, device=device, report=report)
     return _print_account(account, json)
 
 
@@ -1296,6 +1356,96 @@ def style_transfer_command(
     masks = (mask, example_mask) if mask and example_mask else None
     transfer_style_file(photo, example, out, masks=masks, landmarks=landmarks)
     click.echo(dumps({"photo": str(photo), "example": str(example), "out": str(out)}) if json else f"{out} is written")
+
+
+@cli.command("serve")
+@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8770, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
+)
+@click.option(
+    "--max-megapixels", type=click.IntRange(1, 178), default=64, show_default=True, help="Larger photographs are refused."
+)
+@click.option(
+    "--max-megabytes",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Larger files are refused, of 10^6 bytes.",
+)
+@click.option("--open/--no-open", "open_page", default=True, show_default=True, help="Open the page in a browser.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
+@json_option
+def serve_command(
+    run: Path, port: int, max_megapixels: int, max_megabytes: int, open_page: bool, device: str | None, json: bool
+) -> None:
+    """Serve a page that turns photographs into portraits to this computer's browser, until Ctrl-C.
+
+    Photographs are neither stored nor sent anywhere. The page answers to this computer only.
+    """
+    import signal
+    import threading
+    import webbrowser
+
+    from deepflash.model.enhancement.enhancer import load_enhancer
+    from deepflash.model.enhancement.serve import Limits, served_page
+
+    over = threading.Event()
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, lambda *_: over.set())
+    with served_page(load_enhancer(run, device=device), port=port, limits=Limits(max_megapixels, max_megabytes)) as url:
+        sentence = f"The page is at {url}\nIt answers to this computer only, and stores no photograph. Ctrl-C ends it."
+        click.echo(dumps({"url": url}) if json else sentence)
+        if open_page:
+            webbrowser.open(url)
+        over.wait()
+
+
+def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
+    sizes = []
+    for value in values:
+        width, _, height = value.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise click.BadParameter(f"{value!r} is no size such as 512x384")
+        sizes.append((int(width), int(height)))
+    return sizes
+
+
+@cli.command("export")
+@click.argument("run", type=_PATH)
+@click.argument("model", type=_FILE)
+@click.option("--fp16", is_flag=True, help="Weights and arithmetic in half precision: half the bytes.")
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 25),
+    default=18,
+    show_default=True,
+    help="Version of ONNX's operators; the older, the more runtimes know it.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    callback=_model_sizes,
+    metavar="WIDTHxHEIGHT",
+    help="Compare answers to pictures of this size, in multiples of 32; may be given several times.  "
+    "[default: four sizes about the one trained on]",
+)
+@json_option
+def export_command(run: Path, model: Path, fp16: bool, opset: int, sizes: list[tuple[int, int]], json: bool) -> None:
+    """Write the network of RUN as MODEL.onnx, for phones and browsers, if onnxruntime answers as PyTorch does.
+
+    The model takes any number of pictures of any size in multiples of 32. What an app does before and after it is told in
+    docs/phone-app.md. Needs deepflash[export].
+    """
+    from deepflash.model.export import export_onnx
+    from deepflash.progress import shown
+
+    with shown("export") as report:
+        exported = export_onnx(run, model, half=fp16, opset=opset, sizes=sizes, report=report)
+    for note in exported.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(dumps(exported.as_dict()) if json else exported.sentence())
 
 
 @cli.command("demo")

@@ -29,8 +29,16 @@ class PictureError(DeepflashError):
     """A photograph cannot be used: missing, truncated, too large, not a picture."""
 
 
+class NoFaceError(PictureError):
+    """Nobody was found in a photograph."""
+
+
 class ClusterError(DeepflashError):
     """A cluster cannot be reached, was lost, or its workers lack what the work needs."""
+
+
+class ServingError(DeepflashError):
+    """A page cannot be served on this machine: its port is taken."""
 
 
 class FaceError(DeepflashError):

@@ -47,7 +47,7 @@ import sys
 names = "SimpleITK gphoto2 serial dlib face_recognition skimage scipy matplotlib tensorboard PIL safetensors rich"
 for name in names.split():
     sys.modules[name] = None
-import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhance, deepflash.cli
+import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhancement.files, deepflash.cli
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

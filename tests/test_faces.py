@@ -18,6 +18,7 @@ from deepflash.faces import (
     face_embedding,
     find_faces,
     find_near,
+    find_people,
     find_subject,
     map_face,
     may_be_one,
@@ -201,3 +202,20 @@ def test_embeddings_of_one_face_are_near_and_those_of_two_people_far(astronaut: 
     assert first.shape == (128,)
     assert np.linalg.norm(first - again) < 0.35
     assert np.linalg.norm(first - other) > 0.6
+
+
+def test_everybody_in_a_group_is_found_also_small() -> None:
+    """Two astronauts side by side whose faces are 5 % of the longer side, where they were put."""
+    astronaut = cv2.resize(data.astronaut(), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    picture = np.full((1000, 1600, 3), 90, np.uint8)
+    places = [(100, 300), (900, 350)]
+    for left, top in places:
+        picture[top : top + 256, left : left + 256] = astronaut
+    middles = sorted(((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) for face in find_people(picture))
+    assert np.allclose(middles, [(left + 112, top + 57) for left, top in places], atol=12)
+
+
+def test_where_a_group_is_not_seen_a_portrait_is_sought() -> None:
+    dark = (data.astronaut() * 0.06).astype(np.uint8)
+    assert [face.box for face in find_people(dark)] == [face.box for face in find_subject(dark)]
+    assert find_people(np.full((300, 400, 3), 128, np.uint8)) == []

@@ -11,49 +11,30 @@ import asyncio
 import hmac
 import json
 import secrets
-import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from deepflash.capture.desk import Desk
 from deepflash.capture.openapi import OPERATIONS, TEXT, Operation, describe
-from deepflash.errors import CaptureError, DeepflashError, HardwareError, PairError
+from deepflash.errors import DeepflashError, HardwareError, PairError
+from deepflash.loopback import Handler, RequestError, guarded, page_of, served
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LARGEST_BODY = 10_000
 _LONGEST_TEXT = 300
 _EVENT_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
-_START_LIMIT_S = 20.0
-_FAREWELL_S = 1  # for open event streams, when the daemon ends
 
 _PAGE = files("deepflash.capture") / "console.html"
-_POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class RequestError(Exception):
-    """A request is refused, with a status and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -98,66 +79,28 @@ def running_daemon(desk: Desk, *, port: int = 0, token: str = "") -> Iterator[Ad
 
     Raises
     ------
-    CaptureError
+    ServingError
         if the port is taken.
     """
     token = token or secrets.token_urlsafe(24)
-    listener = _listen(port)
     over = threading.Event()
-    config = uvicorn.Config(
-        build_app(desk, token, over.is_set),
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=_FAREWELL_S,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), name="daemon", daemon=True)
-    thread.start()
-    try:
-        yield Address(listener.getsockname()[1], token)
-    finally:
-        over.set()
-        server.should_exit = True
-        thread.join(_START_LIMIT_S)
-        listener.close()
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise CaptureError(
-            f"port {port} cannot be listened on ({error.strerror}); use another --port, or 0 for a free one"
-        ) from error
+    with served(build_app(desk, token, over.is_set), port=port) as taken:
+        try:
+            yield Address(taken, token)
+        finally:
+            over.set()
 
 
 def _guarded(handler: Handler, token: str | None = None) -> Handler:
-    """Check who asks, then handle; turn what is refused or fails into a sentence with a status."""
+    """Check who asks, and the token if one is wanted, then handle."""
+    if token is None:
+        return guarded(handler, _status)
 
-    async def guarded(request: Request) -> Response:
-        try:
-            _check_sender(request)
-            if token is not None:
-                _check_token(request, token)
-            response = await handler(request)
-        except (RequestError, DeepflashError, OSError) as error:
-            response = JSONResponse({"error": str(error)}, _status(error))
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+    async def with_token(request: Request) -> Response:
+        _check_token(request, token)
+        return await handler(request)
 
-    return guarded
-
-
-def _check_sender(request: Request) -> None:
-    host = request.headers.get("host", "")
-    if urlsplit(f"//{host}").hostname not in _LOOPBACK:
-        raise RequestError(403, f"this daemon is not {host!r}; open it as http://127.0.0.1 with its port")
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"http://{host}":
-        raise RequestError(403, "another page may not ask this daemon; use its own page")
+    return guarded(with_token, _status)
 
 
 def _check_token(request: Request, token: str) -> None:
@@ -169,16 +112,12 @@ def _check_token(request: Request, token: str) -> None:
 
 
 def _status(error: Exception) -> int:
-    if isinstance(error, RequestError):
-        return error.status
     statuses = ((HardwareError, 503), (PairError, 422), (DeepflashError, 409))
     return next((status for kind, status in statuses if isinstance(error, kind)), 507)
 
 
 async def _show_page(_request: Request) -> Response:
-    nonce = secrets.token_urlsafe(12)
-    page = _PAGE.read_text(encoding="utf-8").replace("{{nonce}}", nonce)
-    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY.format(nonce=nonce)})
+    return page_of(_PAGE)
 
 
 async def _describe_api(_request: Request) -> Response:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepflash.accounts import Account
 from deepflash.align.batch import align_batch
 from deepflash.batch import usable_cores
@@ -15,11 +17,12 @@ from deepflash.dataset.parameters import Parameters
 from deepflash.demo.figures import contact_sheet_png, training_curve_svg
 from deepflash.demo.page import render_page
 from deepflash.demo.story import gather
-from deepflash.errors import DeepflashError
+from deepflash.errors import DeepflashError, NoFaceError
 from deepflash.files import write_durably
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
-from deepflash.model.enhance import load_enhancer
+from deepflash.model.enhancement.enhancer import load_enhancer
+from deepflash.model.enhancement.look import Look
 from deepflash.model.evaluate import evaluate
 from deepflash.model.measures import Evaluation
 from deepflash.model.tables import text
@@ -137,6 +140,10 @@ def _enhance(pairs: Sequence[Pair], portraits: Path, run: Path, report: Report) 
     """Enhance the flash photographs; they are all called flash.jpg, so their portraits are named after the pairs."""
     enhancer = load_enhancer(run)
     for number, pair in enumerate(pairs, start=1):
-        portrait = enhancer.enhance(read_rgb(pair.flash))
-        write_durably(portraits / f"{pair.id}.jpg", encode(portrait, ".jpg"))
+        picture = read_rgb(pair.flash)
+        try:  # what is behind the sitters was trained on, too
+            portrait = enhancer.enhance_picture(picture, Look(background="enhance"))
+        except NoFaceError:  # alignment found it by the studio photograph's help
+            portrait = enhancer.enhance_picture(picture, Look(whole=True))
+        write_durably(portraits / f"{pair.id}.jpg", encode(np.asarray(portrait, np.uint8), ".jpg"))
         report(number, len(pairs), pair.id)

@@ -23,7 +23,7 @@ from deepflash.capture.desk import Desk, Studio
 from deepflash.capture.openapi import describe
 from deepflash.capture.poses import named_poses
 from deepflash.capture.terminal import read_address
-from deepflash.errors import CaptureError
+from deepflash.errors import ServingError
 from deepflash.hardware.emulator.faults import Fault, order_fault
 from deepflash.hardware.emulator.studio import emulated_board
 from deepflash.hardware.phone import phone_address
@@ -331,7 +331,7 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         Desk(studio_of(NO_RIG, tmp_path)) as desk,
-        pytest.raises(CaptureError, match="cannot be listened on"),
+        pytest.raises(ServingError, match="cannot be listened on"),
         running_daemon(desk, port=taken.getsockname()[1]),
     ):
         pass

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Browser:
 
     def before_every_page(self, script: str) -> None:
         """Run a script in every page that is opened from now on, before the page's own."""
-        self._ask("goog/cdp/execute", {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}})
+        self.order("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def run(self, script: str) -> Any:
         """Run a script in the page; what it returns comes back."""
@@ -67,20 +67,31 @@ class Browser:
             time.sleep(0.02)
         return value
 
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait for something outside the page, such as a file that it downloads."""
+        until_s = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until_s, f"it never was; the page says:\n{self.seen()}"
+            time.sleep(0.02)
+
     def resize(self, width: int, height: int) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._ask("goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
+        self.order("Emulation.setDeviceMetricsOverride", **metrics)
 
     def prefer(self, **features: str) -> None:
         """Let the person in front of the window prefer things, such as `prefers_reduced_motion="reduce"`."""
         named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self._ask("goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": named}})
+        self.order("Emulation.setEmulatedMedia", features=named)
 
     def spoken(self, roles: set[str]) -> list[tuple[str, str]]:
         """Return (role, name) of the elements of these roles, as a screen reader is told them."""
-        tree = self._ask("goog/cdp/execute", {"cmd": "Accessibility.getFullAXTree", "params": {}})["nodes"]
+        tree = self.order("Accessibility.getFullAXTree")["nodes"]
         nodes = [node for node in tree if not node["ignored"] and node["role"]["value"] in roles]
         return [(node["role"]["value"], node["name"]["value"].strip()) for node in nodes]
+
+    def order(self, command: str, **parameters: Any) -> Any:
+        """Give a command of the Chrome DevTools Protocol."""
+        return self._ask("goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._ask("screenshot")))

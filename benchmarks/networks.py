@@ -1,0 +1,125 @@
+"""Networks and encodings side by side, on emulated sittings and on real pairs: data sets, runs and tables from one command.
+
+    python benchmarks/networks.py WORK --sitters FOLDER [--subjects 60] [--pairs RAW] [--only NAME,...]
+
+Photographs people of a folder of portraits in the emulated studio, aligns, builds a data set that is split by subject, trains
+every network of `NETWORKS` with the same pictures, batch and number of steps, and evaluates them together on people that none
+has seen. With `--pairs` (eight real pairs in a tree that `deepflash import` made), the same for those, six people against two,
+four times, so that each is tested once. Stopped and started again it goes on where it was; WORK/evaluation/evaluation.md holds
+the tables, WORK/real-evaluation/ those of the real pairs.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from deepflash.align.batch import align_batch
+from deepflash.batch import usable_cores
+from deepflash.capture.session import first_poses, hold_session
+from deepflash.dataset.build import build_dataset
+from deepflash.dataset.parameters import Parameters
+from deepflash.hardware.emulator.sitters import SitterChoice
+from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
+from deepflash.model.evaluate import evaluate
+from deepflash.model.measures import Evaluation
+from deepflash.model.recipe import load_recipe
+from deepflash.model.tables import text, write_tables
+from deepflash.model.train import train
+from deepflash.progress import shown
+
+Changes = dict[str, tuple[str, ...]]
+
+CAMERA_SIZE = (780, 1040)
+POSES = 2
+SHARES = (0.7, 0.1, 0.2)
+"""Of the sixty people of the default: 42 to train on, 6 for validation, 12 for the test."""
+
+BUDGET = ("size=128", "batch=8", "max_steps=1000", "epochs=1000000", "schedule=cosine", "warmup_steps=20", "ema=0.99")
+BUDGET_REAL = (*BUDGET[:2], "max_steps=400", *BUDGET[3:])
+_DEEPFLASH = ("width=0.5", "learning_rate=5e-4", "precision=bfloat16")
+_LIGHT = (
+    "network=light", "width=1", "learning_rate=1e-3", "beta2=0.9", "clip=1", "loss=charbonnier", "ssim_weight=0.05",
+    "precision=bfloat16",
+)  # fmt: skip
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "c": _DEEPFLASH,
+    "a": (*_DEEPFLASH, "encoding=A"),
+    "b": (*_DEEPFLASH, "encoding=B"),
+    "light": _LIGHT,
+    "light-squares": (*_LIGHT, "loss=squares", "ssim_weight=0"),
+    "full": (*_DEEPFLASH, "width=1", "learning_rate=3e-4"),
+}
+"""What each run changes of the recipe `quick`, beside the budget."""
+REAL = {
+    "c": _DEEPFLASH,
+    "light": _LIGHT,
+    "c-tuned": (*_DEEPFLASH, "start_from={work}/c", "learning_rate=2e-4"),
+    "light-tuned": (*_LIGHT, "start_from={work}/light", "learning_rate=4e-4"),
+}
+"""The same for real pairs; the tuned ones begin with what the emulated sittings taught."""
+
+
+def main() -> None:
+    """Make what is missing, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--sitters", type=Path, help="folder of portraits; the two built-in sitters without it")
+    parser.add_argument("--subjects", type=int, default=60)
+    parser.add_argument("--pairs", type=Path, help="folder of real pairs")
+    parser.add_argument("--only", help="names of networks, of both lists")
+    options = parser.parse_args()
+    photograph(options.work / "raw", options.sitters, options.subjects)
+    print(text(compare(options.work / "raw", options.work, chosen(NETWORKS, options.only, options.work), BUDGET)))
+    if options.pairs:
+        evaluation = in_turns(options.pairs, options.work, chosen(REAL, options.only, options.work))
+        write_tables(evaluation, options.work / "real-evaluation")
+        print(text(evaluation))
+
+
+def in_turns(pairs: Path, work: Path, networks: Changes) -> Evaluation:
+    """Test on two people after two, each time having trained on the others; return all tests as one."""
+    subjects = sorted(folder.name for folder in pairs.iterdir() if folder.is_dir())
+    turns = []
+    for number, tested in enumerate(zip(subjects[::2], subjects[1::2], strict=True), start=1):
+        fixed = {subject: "test" if subject in tested else "train" for subject in subjects}
+        turns.append(compare(pairs, work / f"real-{number}", networks, BUDGET_REAL, fixed))
+    systems = (
+        replace(system, pairs=tuple(pair for turn in turns for pair in turn.systems[place].pairs))
+        for place, system in enumerate(turns[0].systems)
+    )
+    return replace(turns[0], systems=tuple(systems), worst=tuple(pair for turn in turns for pair in turn.worst))
+
+
+def chosen(networks: Changes, only: str | None, work: Path) -> Changes:
+    """Return the networks that were asked for, told where others' weights are."""
+    names = only.split(",") if only else list(networks)
+    return {name: tuple(change.format(work=work) for change in changes) for name, changes in networks.items() if name in names}
+
+
+def photograph(raw: Path, sitters: Path | None, subjects: int) -> None:
+    """Hold a sitting of every subject that has none."""
+    for number in range(1, subjects + 1):
+        subject = f"S{number:03d}"
+        if not any((raw / subject).glob("*/*/pair.json")):
+            choice = SitterChoice(subject, sitters)
+            with emulated_studio(emulator_folder(raw) / subject, choice, size=CAMERA_SIZE, seed=number) as rig:
+                hold_session(rig, raw, subject, first_poses(POSES))
+
+
+def compare(
+    raw: Path, work: Path, networks: Changes, budget: tuple[str, ...], fixed: dict[str, str] | None = None
+) -> Evaluation:
+    """Align, build, train and evaluate in `work`."""
+    print(align_batch(raw, work / "aligned", workers=usable_cores()).sentence())
+    # not looked for one person under two ids: the portraits' people are known to differ
+    parameters = Parameters(size=128, proportions=SHARES, fixed=fixed or {}, leakage_check=False)
+    print(build_dataset(work / "aligned", work / "shards", parameters, workers=usable_cores()).sentence())
+    for name, changes in networks.items():
+        recipe = load_recipe("quick", (*changes, *budget))
+        with shown(name) as report:
+            train(work / "shards", work / name, recipe, report=report)
+    return evaluate([work / name for name in networks], work / "shards", split="test", out=work / "evaluation")
+
+
+if __name__ == "__main__":
+    main()
