@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from deepflash.errors import ModelError, ShardError
-from deepflash.model.enhance import load_enhancer
+from deepflash.model.enhancement.enhancer import load_enhancer
+from deepflash.model.enhancement.look import Look
 from deepflash.model.evaluate import evaluate
 from deepflash.model.recipe import load_recipe, recipe_names
 from deepflash.model.runs import load_run
@@ -400,7 +401,7 @@ def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluate
     evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
     assert evaluation.runs[0].mean("studio")["psnr"].mean > 4
     photograph = flash_and_studio(5, 50)[0][:, :41]
-    assert load_enhancer(tmp_path / "run").enhance(photograph).shape == (50, 41, 3)
+    assert load_enhancer(tmp_path / "run").enhance_picture(photograph, Look(whole=True)).shape == (50, 41, 3)
 
 
 @pytest.mark.parametrize(
