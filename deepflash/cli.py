@@ -1264,6 +1264,22 @@ def _background(_context: click.Context, _parameter: click.Parameter, value: str
         raise click.BadParameter(str(error)) from error
 
 
+compare_option = click.option(
+    "--compare",
+    type=click.Choice(["none", "side", "split"]),
+    default="none",
+    show_default=True,
+    help="Write NAME.compare.jpg too: before and after beside each other, or a half of each.",
+)
+metadata_option = click.option(
+    "--metadata",
+    type=click.Choice(["safe", "all", "none"]),
+    default="safe",
+    show_default=True,
+    help="What to keep of it: all but place, names, numbers of devices; all; nothing.",
+)
+
+
 @cli.command("enhance")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
@@ -1282,20 +1298,8 @@ def _background(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--mask", type=_FILE, help="Grey picture, white where the person is, for one photograph. Default: found.")
 @click.option("--no-red-eye", is_flag=True, help="Leave red pupils as they are.")
 @click.option("--whole", is_flag=True, help="Treat the entire picture, without looking for faces.")
-@click.option(
-    "--compare",
-    type=click.Choice(["none", "side", "split"]),
-    default="none",
-    show_default=True,
-    help="Write NAME.compare.jpg too: before and after beside each other, or a half of each.",
-)
-@click.option(
-    "--metadata",
-    type=click.Choice(["safe", "all", "none"]),
-    default="safe",
-    show_default=True,
-    help="What to keep of it: all but place, names, numbers of devices; all; nothing.",
-)
+@compare_option
+@metadata_option
 @click.option("--force", is_flag=True, help="Make portraits again that are there already, whatever they were made with.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
 @json_option
@@ -1356,6 +1360,39 @@ def style_transfer_command(
     masks = (mask, example_mask) if mask and example_mask else None
     transfer_style_file(photo, example, out, masks=masks, landmarks=landmarks)
     click.echo(dumps({"photo": str(photo), "example": str(example), "out": str(out)}) if json else f"{out} is written")
+
+
+@cli.command("bokeh")
+@click.argument("photos", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the results.")
+@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote by a bokeh recipe, or a weights file.")
+@compare_option
+@metadata_option
+@click.option("--force", is_flag=True, help="Make results again that are there already, whatever they were made with.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
+@json_option
+def bokeh_command(
+    photos: tuple[Path, ...],
+    out: Path,
+    run: Path,
+    compare: Any,
+    metadata: Any,
+    force: bool,
+    device: str | None,
+    json: bool,
+) -> ExitCode:
+    """Blur what is behind the person, at the photograph's own resolution; after `enhance`, for the look of a studio.
+
+    JPEG, PNG, WebP, TIFF, and HEIC with deepflash[heic]; 8 or 16 bits, in their own colours. See docs/bokeh.md.
+    """
+    from deepflash.model.bokeh_files import bokeh_files
+    from deepflash.model.enhancement.files import Results
+    from deepflash.progress import shown
+
+    results = Results(out, compare, metadata, force)
+    with shown("bokeh") as report:
+        account = bokeh_files(photos, run, results, device=device, report=report)
+    return _print_account(account, json)
 
 
 @cli.command("serve")

@@ -1,20 +1,17 @@
 """Many photographs into a folder of portraits."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from deepflash.accounts import Account, SetAside
 from deepflash.errors import PictureError
 from deepflash.files import write_durably
 from deepflash.model.enhancement.comparison import Compare, comparison
-from deepflash.model.enhancement.enhancer import Enhancer, load_enhancer
+from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.enhancement.look import Look
-from deepflash.photos import RESULT_SUFFIXES, Metadata, encode_photo, read_photo
+from deepflash.photos import RESULT_SUFFIXES, Metadata, Photo, encode_photo, read_photo
 from deepflash.pictures import encode, read_gray
 from deepflash.progress import Report, silent
 
@@ -79,10 +76,35 @@ def enhance_files(
     PictureError
         if the folder is a file, or the mask cannot be read.
     """
+    subject = None if mask is None else read_gray(mask)
+    enhancer, chosen = load_enhancer(run, device=device), look or Look()
+    return develop_files(photos, results, lambda photo: enhancer.enhance(photo, chosen, mask=subject), report)
+
+
+def develop_files(
+    photos: Sequence[Path], results: Results, develop: Callable[[Photo], Photo], report: Report = silent
+) -> Account:
+    """Make something of photographs into a folder, each in the format that it has (HEIC becomes JPEG).
+
+    Parameters
+    ----------
+    photos
+        Files; one that cannot be used is set aside with its reason, one that is given twice is done once.
+    results
+        What is written, and where.
+    develop
+        What is made of a photograph; it may raise `PictureError` of one that it cannot use.
+    report
+        Called after every photograph.
+
+    Raises
+    ------
+    PictureError
+        if the folder is a file.
+    """
     if results.folder.exists() and not results.folder.is_dir():
         raise PictureError(f"{results.folder} is a file; give a folder for the portraits")
-    subject = None if mask is None else read_gray(mask)
-    job = _Job(load_enhancer(run, device=device), results, look or Look(), subject)
+    job = _Job(develop, results)
     account = Account(unit="photograph")
     seen: set[Path] = set()
     for number, (photo, name) in enumerate(zip(photos, result_names(photos), strict=True), start=1):
@@ -90,7 +112,7 @@ def enhance_files(
         if place in seen:
             account.skipped += 1
         else:
-            job.enhance(photo, results.folder / name, account)
+            job.do(photo, results.folder / name, account)
         seen.add(place)
         report(number, len(photos), photo.name)
     return account
@@ -123,12 +145,10 @@ def result_names(photos: Sequence[Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Job:
-    enhancer: Enhancer
+    develop: Callable[[Photo], Photo]
     results: Results
-    look: Look
-    mask: NDArray[np.uint8] | None
 
-    def enhance(self, photo: Path, portrait: Path, account: Account) -> None:
+    def do(self, photo: Path, portrait: Path, account: Account) -> None:
         named = portrait.stem if portrait.suffix == ".jpg" else portrait.name
         compared = portrait.with_name(f"{named}.compare.jpg")
         wanted = [portrait, compared] if self.results.compare != "none" else [portrait]
@@ -146,7 +166,7 @@ class _Job:
 
     def _make(self, photo: Path, portrait: Path, compared: Path, missing: Sequence[Path]) -> None:
         before = read_photo(photo)
-        after = self.enhancer.enhance(before, self.look, mask=self.mask)
+        after = self.develop(before)
         if compared in missing:
             shown = comparison(before, after, self.results.compare)
             write_durably(compared, encode(shown, ".jpg"))
