@@ -58,9 +58,8 @@ def has_tensorboard() -> bool:
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's `metrics.jsonl`.
 
-    Every line has `step` and `split`: "train" with the mean `loss`, and `judge_loss` if the network plays against a judge, since
-    the last such line, and the learning rate; or
-    "val" with the mean of every score of evaluate.Scores.
+    Every line has `step` and `split`: "train" with the mean `loss`, and `judge_loss` if there is a judge, since the last such
+    line, and the learning rate; or "val" with the mean of every score of evaluate.Scores.
 
     Raises
     ------
