@@ -41,13 +41,15 @@ def test_help_answers_without_loading_a_heavy_library() -> None:
 
 
 def test_the_model_room_needs_no_hardware_registration_or_face_library() -> None:
-    """Training machines have neither SimpleITK nor gphoto2, pyserial, dlib and scikit-image."""
+    """Training machines have neither SimpleITK nor gphoto2, pyserial, dlib and scikit-image; photographs want Pillow."""
     code = """
 import sys
 names = "SimpleITK gphoto2 serial dlib face_recognition skimage scipy matplotlib tensorboard PIL safetensors rich"
 for name in names.split():
     sys.modules[name] = None
-import deepflash.model.train, deepflash.model.evaluate, deepflash.model.enhancement.files, deepflash.cli
+import deepflash.model.train, deepflash.model.evaluate, deepflash.model.compare, deepflash.cli
+del sys.modules["PIL"]
+import deepflash.model.enhancement.files, deepflash.model.bokeh_files
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
