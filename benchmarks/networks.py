@@ -27,7 +27,7 @@ from deepflash.model.tables import text, write_tables
 from deepflash.model.train import train
 from deepflash.progress import shown
 
-Changes = dict[str, tuple[str, ...]]
+Trainings = dict[str, tuple[str, ...]]
 
 CAMERA_SIZE = (780, 1040)
 POSES = 2
@@ -36,27 +36,30 @@ SHARES = (0.7, 0.1, 0.2)
 
 BUDGET = ("size=128", "batch=8", "max_steps=1000", "epochs=1000000", "schedule=cosine", "warmup_steps=20", "ema=0.99")
 BUDGET_REAL = (*BUDGET[:2], "max_steps=400", *BUDGET[3:])
-_DEEPFLASH = ("width=0.5", "learning_rate=5e-4", "precision=bfloat16")
+_DEEPFLASH = ("quick", "width=0.5", "learning_rate=5e-4", "precision=bfloat16")
 _LIGHT = (
-    "network=light", "width=1", "learning_rate=1e-3", "beta2=0.9", "clip=1", "loss=charbonnier", "ssim_weight=0.05",
+    "quick", "network=light", "width=1", "learning_rate=1e-3", "beta2=0.9", "clip=1", "loss=charbonnier", "ssim_weight=0.05",
     "precision=bfloat16",
 )  # fmt: skip
-NETWORKS: dict[str, tuple[str, ...]] = {
+NETWORKS: Trainings = {
     "c": _DEEPFLASH,
     "a": (*_DEEPFLASH, "encoding=A"),
     "b": (*_DEEPFLASH, "encoding=B"),
     "light": _LIGHT,
-    "light-squares": (*_LIGHT, "loss=squares", "ssim_weight=0"),
     "full": (*_DEEPFLASH, "width=1", "learning_rate=3e-4"),
+    "hdrnet": ("hdrnet", "learning_rate=3e-3"),
+    "hdrnet-c": ("hdrnet-c", "learning_rate=1e-3"),
+    "pix2pix": ("pix2pix", "width=0.5"),
+    "pix2pix-c": ("pix2pix-c", "width=0.5"),
+    "deepflash-gan": ("deepflash-gan", "width=0.25", "learning_rate=1e-3"),
 }
-"""What each run changes of the recipe `quick`, beside the budget."""
+"""A recipe, and what each run changes of it beside the budget."""
 REAL = {
     "c": _DEEPFLASH,
     "light": _LIGHT,
-    "c-tuned": (*_DEEPFLASH, "start_from={work}/c", "learning_rate=2e-4"),
     "light-tuned": (*_LIGHT, "start_from={work}/light", "learning_rate=4e-4"),
 }
-"""The same for real pairs; the tuned ones begin with what the emulated sittings taught."""
+"""The same for real pairs; the tuned one begins with what the emulated sittings taught."""
 
 
 def main() -> None:
@@ -76,7 +79,7 @@ def main() -> None:
         print(text(evaluation))
 
 
-def in_turns(pairs: Path, work: Path, networks: Changes) -> Evaluation:
+def in_turns(pairs: Path, work: Path, networks: Trainings) -> Evaluation:
     """Test on two people after two, each time having trained on the others; return all tests as one."""
     subjects = sorted(folder.name for folder in pairs.iterdir() if folder.is_dir())
     turns = []
@@ -90,7 +93,7 @@ def in_turns(pairs: Path, work: Path, networks: Changes) -> Evaluation:
     return replace(turns[0], systems=tuple(systems), worst=tuple(pair for turn in turns for pair in turn.worst))
 
 
-def chosen(networks: Changes, only: str | None, work: Path) -> Changes:
+def chosen(networks: Trainings, only: str | None, work: Path) -> Trainings:
     """Return the networks that were asked for, told where others' weights are."""
     names = only.split(",") if only else list(networks)
     return {name: tuple(change.format(work=work) for change in changes) for name, changes in networks.items() if name in names}
@@ -107,15 +110,15 @@ def photograph(raw: Path, sitters: Path | None, subjects: int) -> None:
 
 
 def compare(
-    raw: Path, work: Path, networks: Changes, budget: tuple[str, ...], fixed: dict[str, str] | None = None
+    raw: Path, work: Path, networks: Trainings, budget: tuple[str, ...], fixed: dict[str, str] | None = None
 ) -> Evaluation:
     """Align, build, train and evaluate in `work`."""
     print(align_batch(raw, work / "aligned", workers=usable_cores()).sentence())
     # not looked for one person under two ids: the portraits' people are known to differ
     parameters = Parameters(size=128, proportions=SHARES, fixed=fixed or {}, leakage_check=False)
     print(build_dataset(work / "aligned", work / "shards", parameters, workers=usable_cores()).sentence())
-    for name, changes in networks.items():
-        recipe = load_recipe("quick", (*changes, *budget))
+    for name, (base, *changes) in networks.items():
+        recipe = load_recipe(base, (*changes, *budget))
         with shown(name) as report:
             train(work / "shards", work / name, recipe, report=report)
     return evaluate([work / name for name in networks], work / "shards", split="test", out=work / "evaluation")

@@ -213,16 +213,21 @@ def _as_onnx(network: nn.Module, opset: int, half: bool, metadata: Mapping[str, 
     dim = torch.export.Dim
     example = torch.rand(2, 3, 3 * STRIDE, 5 * STRIDE)  # sides that differ and are not 1, which would be taken for constants
     with _silent_exporter():
-        program = torch.onnx.export(
-            _Half(network) if half else network,
-            (example,),
-            dynamo=True,
-            opset_version=opset,
-            dynamic_shapes=({0: dim("batch"), 2: STRIDE * dim("h"), 3: STRIDE * dim("w")},),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                _Half(network) if half else network,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=({0: dim("batch"), 2: STRIDE * dim("h"), 3: STRIDE * dim("w")},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(
+                "the run's network cannot be exported: torch knows no ONNX for something in it; train another network"
+            ) from error
         model = program.model_proto  # type: ignore[union-attr]
         _check_free_sizes(model)
         _drop_traces(model)

@@ -103,7 +103,7 @@ class HdrNet(nn.Module):
         everywhere = self.globally(features)[:, :, None, None]  # (N, 64, 1, 1)
         fused = F.relu(self.locally(features) + everywhere)
         cells: Tensor = self.predict(fused)  # (N, 96, 16, 16)
-        return cells.reshape(len(cells), _MATRIX, GRID_DEPTH, GRID_PX, GRID_PX)
+        return torch.unflatten(cells, 1, (_MATRIX, GRID_DEPTH))
 
     def _answer_first(self, matrix: Tensor) -> None:
         """Begin with the same 3 x 4 matrix in every cell, whatever the picture."""
@@ -193,7 +193,7 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
 
 def apply_matrices(matrices: Tensor, pictures: Tensor) -> Tensor:
     """Give every pixel the colour `matrix @ (red, green, blue, 1)`; matrices (N, 12, H, W) row by row."""
-    rows = matrices.reshape(len(matrices), 3, 4, *matrices.shape[-2:])  # (N, 3, 4, H, W)
+    rows = torch.unflatten(matrices, 1, (3, 4))  # (N, 3, 4, H, W)
     return (rows[:, :, :3] * pictures[:, None]).sum(dim=2) + rows[:, :, 3]
 
 

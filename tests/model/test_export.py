@@ -85,13 +85,31 @@ def test_onnxruntime_answers_as_pytorch_at_sizes_that_the_export_never_saw(
     assert np.abs(torch_answers(run, prepared + MEAN.numpy()) - wanted).max() > 1e-3
 
 
-def test_the_light_network_is_exported_too(tmp_path: Path) -> None:
-    """Its guided up-sampling takes the sizes from the input."""
-    run = write_run(tmp_path / "run", Recipe(network="light", width=0.125, size=64, encoding="B"))
-    exported = export_onnx(run, tmp_path / "light.onnx", sizes=[(64, 32)])
+@pytest.mark.parametrize(
+    ("network", "encoding"),
+    [
+        ("hdrnet", "C"),
+        pytest.param("light", "B", marks=pytest.mark.slow),
+        pytest.param("unet", "C", marks=pytest.mark.slow),
+        pytest.param("dense-unet", "A", marks=pytest.mark.slow),
+    ],
+)
+def test_every_network_is_exported_for_any_size(tmp_path: Path, network: Any, encoding: str) -> None:
+    """What happens at other resolutions inside it takes the sizes from the input."""
+    run = write_run(tmp_path / "run", Recipe(network=network, width=0.125, size=64, encoding=encoding))
+    exported = export_onnx(run, tmp_path / "model.onnx", sizes=[(64, 32)])
     assert list(exported.differences) == ["1 of 64x32"]
     prepared = portraits(2, 96, 160)
     np.testing.assert_allclose(answers(exported.model, prepared), torch_answers(run, prepared), atol=5e-5)
+
+
+@pytest.mark.slow
+def test_a_network_that_onnx_has_no_words_for_is_refused(tmp_path: Path) -> None:
+    """Of bokeh's blur near the border, however short the line."""
+    run = write_run(tmp_path / "run", Recipe(network="bokeh", width=0.125, size=64, encoding="A"))
+    with pytest.raises(ModelError, match="cannot be exported"):
+        export_onnx(run, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_halves_are_half_the_bytes_and_near(run: Path, full: Path, halved: Exported) -> None:
