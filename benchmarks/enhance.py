@@ -1,6 +1,6 @@
 """Time and memory of enhancing a photograph, all included, by stages and by its size.
 
-    python benchmarks/enhance.py [--recipe quick] [--size 512] [--megapixels 3 13 50] [--background keep] [--threads 2]
+    python benchmarks/enhance.py [--recipe quick] [--set NAME=VALUE] [--megapixels 3 13 50] [--background keep] [--threads 2]
 
 The photograph is skimage's astronaut, enlarged to 4:3 and stored as JPEG of quality 95; the network is untrained, which costs
 what a trained one does. Every size is measured in a process of its own: the second of two photographs for the times, so that
@@ -14,7 +14,6 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="quick")
-    parser.add_argument("--network", help="of the recipe: deepflash or light")
-    parser.add_argument("--size", type=int, help="side of the square that the network was trained on, pixels")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
     parser.add_argument("--megapixels", type=int, nargs="+", default=[3, 13, 50])
     parser.add_argument("--background", default="keep")
     parser.add_argument("--threads", type=int, default=2)
@@ -54,8 +52,7 @@ def measure(chosen: argparse.Namespace, megapixels: int) -> None:
     """Enhance two photographs of that size and print how the second went."""
     torch.set_num_threads(chosen.threads)
     cv2.setNumThreads(chosen.threads)
-    recipe = load_recipe(chosen.recipe)
-    recipe = replace(recipe, size=chosen.size or recipe.size, network=chosen.network or recipe.network)
+    recipe = load_recipe(chosen.recipe, chosen.changes)
     enhancer = enhancing.Enhancer(TrainedRun(recipe, to_device(build_network(recipe).eval(), None), 0))
     look = Look(background=parse_background(chosen.background))
     spent: dict[str, tuple[float, float]] = {}
