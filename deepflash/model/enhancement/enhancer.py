@@ -156,7 +156,7 @@ def load_enhancer(run: str | Path, *, device: str | None = None) -> Enhancer:
     Parameters
     ----------
     run
-        Folder of a run.
+        Folder of a run, or one of its weights files.
     device
         As torch names it; the CPU if not given.
 
