@@ -16,7 +16,8 @@ from deepflash.photos import Pixels
 _STRIP_ROWS = 64  # bounds the memory
 _ROOM_UP, _ROOM_DOWN = 0.8, 0.95
 """A change takes at most this share of what is left to white or to black, so that no detail becomes flat colour. Of an exact
-difference on real pairs, 9 % of the pixels would pass white or black; keeping their detail costs less than 0.6 of 39 dB (measured at 0.75)."""
+difference on real pairs, 9 % of the pixels would pass white or black; keeping their detail costs less than 0.6 of 39 dB
+(measured at 0.75)."""
 
 Difference = Callable[[int, Maps], Maps]
 """Given the first of some rows and their luma (n, W), what is to be added to them, (n, W, 3)."""
