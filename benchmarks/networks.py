@@ -51,12 +51,12 @@ NETWORKS: Trainings = {
     "hdrnet-c": ("hdrnet-c", "learning_rate=1e-3"),
     "pix2pix": ("pix2pix", "width=0.5"),
     "pix2pix-c": ("pix2pix-c", "width=0.5"),
-    "deepflash-gan": ("deepflash-gan", "width=0.25", "learning_rate=1e-3"),
+    "deepflash-gan": ("deepflash-gan", *_DEEPFLASH[1:]),
+    "dense-unet-gan": ("dense-unet-gan", "width=0.5", "pixel_weight=1", "learning_rate=1e-3"),
 }
 """A recipe, and what each run changes of it beside the budget."""
 REAL = {
-    "c": _DEEPFLASH,
-    "light": _LIGHT,
+    **{name: changes for name, changes in NETWORKS.items() if name != "full"},
     "light-tuned": (*_LIGHT, "start_from={work}/light", "learning_rate=4e-4"),
 }
 """The same for real pairs; the tuned one begins with what the emulated sittings taught."""
