@@ -2,7 +2,7 @@
 
 The file holds the network alone, with the mean and the deviation that its encoder wants inside, and takes any number of
 pictures of any size in multiples of 32. What stands before and after the network (crop, filter, up-sampling) is not in
-it: docs/phone-app.md tells it, docs/decisions/0018-onnx.md why. Before a file is written, it is asked about pictures by
+it: docs/phone-app.md tells it, docs/decisions/0017-onnx.md why. Before a file is written, it is asked about pictures by
 onnxruntime and its answers are compared with PyTorch's; one that differs is not written at all.
 """
 

@@ -6,7 +6,7 @@ into bands from fine to coarse. In each band the picture's contrast is brought t
 rest below all bands, which holds light and colour at large, is taken from the example. Nothing is trained, and nothing of the
 face is known but where its parts are.
 
-What we do otherwise, and why, is in docs/decisions/0021-style-transfer.md.
+What we do otherwise, and why, is in docs/decisions/0018-style-transfer.md.
 """
 
 from collections.abc import Sequence
