@@ -8,23 +8,44 @@ import errno
 import os
 import signal
 import sys
+import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from deepflash import __version__
 from deepflash.accounts import Account
 from deepflash.errors import DeepflashError, ExitCode, PairError
+from deepflash.progress import Report, shown, silent
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _folder(*, exists: bool = False) -> click.Path:
+    """Return the type of a folder, under the name by which documents call it."""
+    folder = click.Path(exists=exists, file_okay=False, path_type=Path)
+    folder.name = "folder"
+    return folder
+
+
+_FOLDER = _folder()
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PATH = click.Path(path_type=Path)
+_PORT = click.IntRange(0, 65535)
+_SEED = click.IntRange(0, 2**32 - 1)
+_QUIET = "deepflash.quiet"
+_SECTIONS = {
+    "Begin here": ("demo",),
+    "From the studio to a data set": ("capture", "import", "align", "build-dataset", "dataset", "verify", "forget"),
+    "From a data set to a network": ("train", "evaluate", "compare", "export"),
+    "From a flash photograph to a portrait": ("enhance", "serve", "bokeh", "style-transfer"),
+}
 _NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # a matter of the disk
 
 
@@ -48,6 +69,9 @@ def main() -> NoReturn:
         if (error.name or "deepflash").partition(".")[0] == "deepflash":
             raise
         click.echo(f"Error: the Python module {error.name} is not installed; install it, or all of deepflash", err=True)
+        code = ExitCode.FAILURE
+    except BrokenPipeError:  # `| head`: who read our results has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at the end
         code = ExitCode.FAILURE
     except OSError as error:
         if error.filename is None and error.errno not in _NOT_OURS:
@@ -101,8 +125,28 @@ def _names_as_typed(command: click.Command) -> dict[str, str]:
     return {parameter.opts[-1].lstrip("-"): str(parameter.name) for parameter in command.params}
 
 
-@click.group(context_settings={"auto_envvar_prefix": "DEEPFLASH", "help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+class _Group(click.Group):
+    """A group whose help lists its commands in the order in which they are needed."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+class _Sections(click.Group):
+    """The program itself, whose help lists its commands by what they are for."""
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                widest = max(map(len, self.commands))
+                formatter.write_dl([(f"{name:<{widest}}", self.commands[name].get_short_help_str(200)) for name in names])
+
+
+@click.group(
+    cls=_Sections,
+    context_settings={"auto_envvar_prefix": "DEEPFLASH", "help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -112,20 +156,56 @@ def _names_as_typed(command: click.Command) -> dict[str, str]:
     help="TOML file with defaults, one table per command; flags and DEEPFLASH_* variables win.",
 )
 def cli() -> None:
-    """Turn flash selfies into studio portraits: capture, align, build, train, evaluate, enhance.
+    """Turn flash selfies into studio portraits: photograph pairs, register them, train a network, enhance photographs."""
 
-    Begin with `deepflash demo`, which does all of it on an emulated studio.
-    """
+
+def _together(*options: Callable[[_Function], _Function]) -> Callable[[_Function], _Function]:
+    """Return several options as one decorator; the help lists them in this order."""
+
+    def decorate(command: _Function) -> _Function:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _examples(*lines: str) -> str:
+    """Return lines to copy as the end of a command's help, where click is not to wrap them."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def _remember_quiet(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+    context.meta[_QUIET] = quiet
+
+
+def _shown(label: str) -> AbstractContextManager[Report]:
+    """Return what shows a command's progress, which is nothing if it was asked to be quiet."""
+    return nullcontext(silent) if click.get_current_context().meta.get(_QUIET) else shown(label)
 
 
 json_option = click.option("--json", is_flag=True, help="Print one JSON object instead of sentences.")
-workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), default=None, help="Processes to use. Default: one per core."
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember_quiet, help="Show no progress."
 )
+output_options = _together(quiet_option, json_option)
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", show_default="one per core", help="Processes to use."
+)
+gpu_option = click.option(
+    "--device", metavar="DEVICE", show_default="the GPU if there is one", help="What computes: cpu, cuda, cuda:1 ..."
+)
+cpu_option = click.option("--device", metavar="DEVICE", show_default="cpu", help="What computes: cpu, cuda, cuda:1 ...")
+run_option = click.option(
+    "--run", required=True, type=_PATH, metavar="RUN", help="A folder that `train` wrote, or one of its .safetensors files."
+)
+rig_option = click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
+emulate_option = click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
 sitters_option = click.option(
     "--sitters",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="With the emulated studio: a folder of portraits to sit for it. Default: two that ship with our dependencies.",
+    type=_folder(exists=True),
+    show_default="two that ship with our dependencies",
+    help="Portraits to sit for the emulated studio.",
 )
 
 
@@ -142,8 +222,7 @@ size_option = click.option(
     metavar="WIDTHxHEIGHT",
     callback=_picture_size,
     default="3120x4160",
-    show_default=True,
-    help="Picture size of the emulated camera, pixels.",
+    help="Of the emulated camera's pictures, pixels.",
 )
 
 
@@ -171,7 +250,7 @@ def _subject(_context: click.Context, _parameter: click.Parameter, value: str) -
         raise click.BadParameter(str(error)) from error
 
 
-@cli.group("capture")
+@cli.group("capture", cls=_Group)
 def capture_group() -> None:
     """Photograph pairs: studio lamps, then the flash."""
 
@@ -179,37 +258,52 @@ def capture_group() -> None:
 poses_option = click.option(
     "--poses",
     default="3",
-    show_default=True,
+    metavar="POSES",
     callback=_pose_plan,
     help="How many of the standard poses, their names (frontal,left,smile), or a pose list (.toml).",
 )
 mirror_option = click.option(
     "--mirror", type=_FOLDER, help="A second tree, on another disk, for a verified copy of every pair."
 )
-raw_option = click.option("--raw", type=_FOLDER, default="raw", show_default=True, help="Tree to store the pairs in.")
+raw_option = click.option("--raw", type=_FOLDER, default="raw", help="Tree to store the pairs in.")
 seed_option = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    show_default=True,
-    help="Of the emulated sitter's motion and the sensor's noise.",
+    "--seed", type=_SEED, metavar="N", default=0, help="Of the emulated sitter's motion and the sensor's noise."
 )
+emulation_options = _together(sitters_option, size_option, seed_option)
 
 
-@capture_group.command("session")
-@click.option("--subject", required=True, callback=_subject, help="Pseudonymous id of the person, such as S001; never a name.")
-@click.option("--consent", help="Where the person's signed consent is filed, such as a form's number.")
+@capture_group.command(
+    "session",
+    short_help="Hold a sitting: prompts, shots, instant verdicts, retakes.",
+    epilog=_examples(
+        "deepflash capture session --subject S001 --rig rig.toml",
+        "deepflash capture session --subject S001 --emulate --size 780x1040",
+    ),
+)
+@click.option(
+    "--subject",
+    required=True,
+    metavar="ID",
+    callback=_subject,
+    help="Pseudonymous id of the person, such as S001; never a name.",
+)
+@click.option("--consent", metavar="TEXT", help="Where the person's signed consent is filed, such as a form's number.")
 @raw_option
 @mirror_option
 @poses_option
-@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
-@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
-@click.option("--daemon", help="Address of a running daemon, as it printed it. Default: this rig's daemon, or a private one.")
-@click.option("--prompt/--no-prompt", default=None, help="Wait for Enter before each shot. Default: with a real rig only.")
-@sitters_option
-@size_option
-@seed_option
-@json_option
+@rig_option
+@emulate_option
+@click.option(
+    "--daemon",
+    metavar="URL",
+    show_default="this rig's daemon, or a private one",
+    help="Address of a running daemon, as it printed it.",
+)
+@click.option(
+    "--prompt/--no-prompt", default=None, show_default="with a real rig only", help="Wait for Enter before each shot."
+)
+@emulation_options
+@output_options
 def capture_session(
     subject: str,
     consent: str | None,
@@ -231,37 +325,32 @@ def capture_session(
     daemon (see `capture daemon`); if none runs, a private one does while this command lasts.
     """
     from deepflash.capture.terminal import hold_session_at
-    from deepflash.progress import shown
 
     if daemon is None:
         _need_rig_or_emulation(rig, emulate)
     names = [pose.name for pose in poses]
     ask = _ask_for_shot if (prompt if prompt is not None else not emulate) else None
     studio = None if daemon else _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=0)
-    with _daemon(daemon, studio, rig) as address, shown("capture") as report:
+    with _daemon(daemon, studio, rig) as address, _shown("capture") as report:
         session = hold_session_at(address, subject, names, consent=consent, report=report, ask=ask)
     return _print_session(session, json)
 
 
-@capture_group.command("daemon")
+@capture_group.command("daemon", short_help="Own the rig; serve the console page and a JSON API.")
 @raw_option
 @mirror_option
 @poses_option
-@click.option("--rig", type=_FILE, help="The studio's rig.toml: relay board, camera, timing.")
-@click.option("--emulate", is_flag=True, help="Use the emulated studio instead of a rig.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
-)
+@rig_option
+@emulate_option
+@click.option("--port", type=_PORT, metavar="PORT", default=8765, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option(
     "--retakes",
     type=click.IntRange(0, 10),
+    metavar="N",
     default=2,
-    show_default=True,
     help="How often a take is repeated at once whose times were off or in which a device failed.",
 )
-@sitters_option
-@size_option
-@seed_option
+@emulation_options
 @json_option
 def capture_daemon(
     raw: Path,
@@ -280,9 +369,6 @@ def capture_daemon(
 
     Open the printed address in a browser; what follows its # lets you in. The API is described at /api/openapi.json.
     """
-    import signal
-    import threading
-
     from deepflash.capture.daemon import running_daemon
     from deepflash.capture.desk import Desk
     from deepflash.capture.whereabouts import announced, name_of
@@ -290,9 +376,7 @@ def capture_daemon(
 
     _need_rig_or_emulation(rig, emulate)
     studio = _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=retakes)
-    over = threading.Event()
-    for order in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(order, lambda *_: over.set())
+    over = _told_to_end()
     name = name_of(load_rig(rig) if rig else None, raw)
     with Desk(studio) as desk, running_daemon(desk, port=port) as address, announced(name, address):
         sentence = (
@@ -300,6 +384,14 @@ def capture_daemon(
         )
         click.echo(dumps({"url": address.url, "port": address.port, "token": address.token}) if json else sentence)
         over.wait()
+
+
+def _told_to_end() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set: the ordinary end of what serves until then, not an interruption."""
+    over = threading.Event()
+    for order in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(order, lambda *_: over.set())
+    return over
 
 
 def _print_session(session: dict[str, Any], json: bool) -> ExitCode:
@@ -365,8 +457,6 @@ def _daemon(url: str | None, studio: Any, rig_file: Path | None) -> Iterator[Any
 
 
 def _rig(rig: Any, raw: Path, subject: str, sitters: Path | None, size: tuple[int, int], seed: int) -> Any:
-    from contextlib import nullcontext
-
     if rig is not None:
         return nullcontext(rig)
     from deepflash.hardware.emulator.sitters import SitterChoice
@@ -389,9 +479,16 @@ def _ask_for_shot(prompt: str, take: int) -> str:
 
 @capture_group.command("lamps")
 @click.argument("state", type=click.Choice(["on", "off"]))
-@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
-@click.option("--emulate", is_flag=True, help="Use an emulated relay board instead of a rig.")
-@click.option("--for", "for_s", type=click.FloatRange(min=0), help="Seconds to hold them on. Default: the rig's max_on_s.")
+@rig_option
+@emulate_option
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    show_default="the rig's max_on_s",
+    help="How long to hold them on.",
+)
 @json_option
 def capture_lamps(state: str, rig: Path | None, emulate: bool, for_s: float | None, json: bool) -> None:
     """Switch the lamps on or off by hand.
@@ -446,7 +543,7 @@ def _enter_was_pressed() -> bool:
     return sys.stdin.isatty() and bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-@capture_group.command("devices")
+@capture_group.command("devices", short_help="List relay boards and cameras, as a rig file names them.")
 @json_option
 def capture_devices(json: bool) -> None:
     """List the serial ports with the relay boards they may be, and the USB cameras, as a rig file names them."""
@@ -470,31 +567,31 @@ def capture_devices(json: bool) -> None:
         click.echo(f"  {found.camera_fault or 'none; switch the camera on (one on a network, and a phone, are not listed)'}")
 
 
-@capture_group.command("calibrate")
-@click.option("--rig", type=_FILE, help="The studio's rig.toml; the measured times are written into it after asking.")
-@click.option("--emulate", is_flag=True, help="Measure the emulated studio instead of a rig; nothing is written.")
+@capture_group.command("calibrate", short_help="Measure how long the lamps glow, how late the shutter opens.")
+@rig_option
+@emulate_option
 @click.option(
     "--fraction",
     type=click.FloatRange(0.0005, 0.2),
+    metavar="SHARE",
     default=0.01,
-    show_default=True,
     help="How much of the lamps' full light may be left when the flash fires.",
 )
-@click.option("--plot", type=_FILE, default="calibration.png", show_default=True, help="PNG to draw the curve into.")
-@click.option("--yes", is_flag=True, help="Write the rig file without asking.")
-@json_option
+@click.option("--plot", type=_FILE, default="calibration.png", help="PNG to draw the curve into.")
+@click.option("--yes", is_flag=True, help="Write the measured times into the rig file without asking.")
+@output_options
 def capture_calibrate(rig: Path | None, emulate: bool, fraction: float, plot: Path, yes: bool, json: bool) -> ExitCode:
     """Measure in photographs how long the lamps glow and how late the shutter opens, and set the rig's times by it.
 
     Takes about a minute. Point the camera at something bright that stays still, such as a white sheet; set its exposure
-    by hand, and let no other light change. A doubtful measurement is told, drawn and not written; exit code 3.
+    by hand, and let no other light change. The measured times are written into the rig file after asking. A doubtful
+    measurement is told, drawn and not written; exit code 3.
     """
     from deepflash.capture.calibration import calibrate, save_plot, update_rig_file
     from deepflash.hardware.rig import load_rig
-    from deepflash.progress import shown
 
     _need_rig_or_emulation(rig, emulate)
-    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio, shown("calibrate") as report:
+    with _rig_or_small_studio(load_rig(rig) if rig else None) as studio, _shown("calibrate") as report:
         found = calibrate(studio, fraction=fraction, report=report)
     save_plot(found, plot)
     written = False
@@ -542,9 +639,9 @@ def _rig_or_small_studio(rig: Any) -> Iterator[Any]:
         yield emulated
 
 
-@capture_group.command("doctor")
-@click.option("--rig", type=_FILE, help="The studio's rig.toml.")
-@click.option("--emulate", is_flag=True, help="Examine an emulated studio instead of a rig.")
+@capture_group.command("doctor", short_help="Say what is wrong before the subject sits down.")
+@rig_option
+@emulate_option
 @raw_option
 @json_option
 def capture_doctor(rig: Path | None, emulate: bool, raw: Path, json: bool) -> ExitCode:
@@ -569,10 +666,14 @@ def capture_doctor(rig: Path | None, emulate: bool, raw: Path, json: bool) -> Ex
     return ExitCode.OK if sound else ExitCode.FAILURE
 
 
-@capture_group.command("phone")
+@capture_group.command("phone", short_help="Make a phone the camera.")
 @click.option("--rig", type=_FILE, help="A rig.toml whose camera_port is a phone's; its camera_settings are tried too.")
-@click.option("--camera-port", default="phone:8765:torch", show_default=True, help="Without a rig: phone:PORT:torch or :flash.")
-@click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="For the phone, in s.")
+@click.option(
+    "--camera-port", metavar="PORT", default="phone:8765:torch", help="Without a rig: phone:PORT:torch or phone:PORT:flash."
+)
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(min=0), metavar="SECONDS", default=120.0, help="How long to wait for the phone."
+)
 @json_option
 def capture_phone(rig: Path | None, camera_port: str, wait_s: float, json: bool) -> None:
     """Say how to make a phone the camera, wait for it, and say what it offers.
@@ -602,7 +703,7 @@ def capture_phone(rig: Path | None, camera_port: str, wait_s: float, json: bool)
         click.echo(f"The phone is ready: {settings['cameramodel']}, {size}, {mode} mode, its clock known to {doubt} ms")
 
 
-@cli.group("align")
+@cli.group("align", cls=_Group)
 def align_group() -> None:
     """Register the studio photograph onto the flash photograph."""
 
@@ -620,7 +721,6 @@ method_option = click.option(
     "--method",
     type=click.Choice(["paper", "mattes", "refined"]),
     default="refined",
-    show_default=True,
     help="How to register: to the letter of the paper (minutes), its metric on gradients, or that refined to sub-pixels.",
 )
 
@@ -634,7 +734,11 @@ def _who_works(workers: int | None, cluster: str | None) -> tuple[int | None, st
     return (workers, None) if typed == ["workers"] or not cluster else (None, cluster)
 
 
-@align_group.command("batch")
+@align_group.command(
+    "batch",
+    short_help="Register every pair in RAW, one JSON each into ALIGNED.",
+    epilog=_examples("deepflash align batch raw aligned", "deepflash align batch raw aligned --part 3/64"),
+)
 @click.argument("raw", type=_FOLDER)
 @click.argument("aligned", type=_FOLDER)
 @workers_option
@@ -646,7 +750,7 @@ def _who_works(workers: int | None, cluster: str | None) -> tuple[int | None, st
 )
 @click.option("--part", metavar="K/N", callback=_part, help="Do only the K-th of N parts of the pairs, K from 1, as in 3/64.")
 @click.option("--write-images", is_flag=True, help="Also store each registered studio photograph.")
-@json_option
+@output_options
 def align_batch_command(
     raw: Path,
     aligned: Path,
@@ -664,10 +768,9 @@ def align_batch_command(
     machines share the work.
     """
     from deepflash.align.batch import align_batch
-    from deepflash.progress import shown
 
     workers, cluster = _who_works(workers, cluster)
-    with shown("align") as report:
+    with _shown("align") as report:
         account = align_batch(
             raw,
             aligned,
@@ -681,22 +784,22 @@ def align_batch_command(
     return _print_account(account, json)
 
 
-@align_group.command("report")
+@align_group.command("report", short_help="Write a page on which to look through the registrations.")
 @click.argument("aligned", type=_FOLDER)
-@click.option("-o", "--out", type=_FILE, default="report.html", show_default=True, help="HTML page to write.")
+@click.option("-o", "--out", type=_FILE, default="report.html", help="HTML page to write.")
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="Pairs to show, the worst first; 0 shows all."
+    "--limit", type=click.IntRange(min=0), metavar="N", default=200, help="Pairs to show at most, the worst first; 0 shows all."
 )
 @click.option(
     "--width",
     "picture_width",
     type=click.IntRange(120, 1600),
+    metavar="PIXELS",
     default=480,
-    show_default=True,
-    help="Of each picture, pixels; at 480 a pair takes about 0.15 MB.",
+    help="Of each picture; at 480 a pair takes about 0.15 MB.",
 )
 @workers_option
-@json_option
+@output_options
 def align_report_command(aligned: Path, out: Path, limit: int, picture_width: int, workers: int | None, json: bool) -> ExitCode:
     """Write one HTML page on which to look through the registrations in ALIGNED, the worst first.
 
@@ -705,9 +808,8 @@ def align_report_command(aligned: Path, out: Path, limit: int, picture_width: in
     """
     from deepflash.align.report import write_report
     from deepflash.batch import usable_cores
-    from deepflash.progress import shown
 
-    with shown("report") as report:
+    with _shown("report") as report:
         written = write_report(
             aligned,
             out,
@@ -716,13 +818,12 @@ def align_report_command(aligned: Path, out: Path, limit: int, picture_width: in
             workers=workers or usable_cores(),
             report=report,
         )
-    for entry in written.account.set_aside:
-        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+    _tell_set_aside(written.account)
     click.echo(dumps(written.as_dict()) if json else written.sentence())
     return written.account.exit_code
 
 
-@align_group.command("pair")
+@align_group.command("pair", epilog=_examples("deepflash align pair 01_flash.jpg 01_studio.jpg --report look.html"))
 @click.argument("flash", type=_FILE)
 @click.argument("studio", type=_FILE)
 @method_option
@@ -784,36 +885,55 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return tuple(filter(None, (word.strip() for word in value.split(","))))
 
 
-@cli.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@cli.command(
+    "import",
+    epilog=_examples(
+        "deepflash import photos raw --pattern '{subject}/{pose}_{light}.jpg'",
+        "deepflash import pairs.csv raw",
+        "deepflash import faid/People raw --layout faid",
+    ),
+)
+@click.argument("source", type=_PATH)
 @click.argument("raw", type=_FOLDER)
 @click.option(
-    "--pattern", help="How the files below SOURCE are named, such as '{subject}/{pose}_{light}.jpg'; * stands for anything."
+    "--pattern",
+    metavar="PATTERN",
+    help="How the files below SOURCE are named, such as '{subject}/{pose}_{light}.jpg'; * stands for anything.",
 )
 @click.option("--layout", type=click.Choice(["deepflash", "faid", "ebb", "dped"]), help="SOURCE is this published data set.")
-@click.option("--flash-word", multiple=True, help="With --pattern: what {light} is for the flash photograph. Default: flash.")
+@click.option(
+    "--flash-word",
+    multiple=True,
+    metavar="WORD",
+    show_default="flash",
+    help="With --pattern: what {light} is for the flash photograph; may be given several times.",
+)
 @click.option(
     "--studio-word",
     multiple=True,
-    help="With --pattern: what {light} is for the studio photograph. Default: studio, noflash, no-flash, no_flash, ambient.",
+    metavar="WORD",
+    show_default="studio, noflash, no-flash, no_flash, ambient",
+    help="With --pattern: the same for the studio photograph.",
 )
-@click.option("--root", type=_FOLDER, help="With a list: the folder its paths are relative to. Default: the list's own.")
+@click.option(
+    "--root", type=_FOLDER, show_default="the list's own", help="With a list: the folder that its paths are relative to."
+)
 @click.option(
     "--copy/--reference",
     "copy",
     default=True,
-    show_default=True,
     help="Copy the photographs into RAW, or leave them where they are and note where that is.",
 )
 @click.option(
     "--subjects",
     type=click.Choice(["number", "keep"]),
-    help="Number the persons (S001, ...), or keep the source's words as ids. Default: keep with --layout, else number.",
+    show_default="keep with --layout, else number",
+    help="Number the persons (S001, ...), or keep the source's words as ids.",
 )
-@click.option("--names", type=_FILE, help="Private list of who has which number. Default: RAW-subjects.json beside RAW.")
+@click.option("--names", type=_FILE, show_default="RAW-subjects.json beside RAW", help="Private list of who has which number.")
 @click.option("--dry-run", is_flag=True, help="Examine everything, say what would be done, write nothing.")
 @workers_option
-@json_option
+@output_options
 def import_command(
     source: Path,
     raw: Path,
@@ -836,10 +956,9 @@ def import_command(
     """
     from deepflash.dataset.importing import import_pairs
     from deepflash.dataset.sources import printable
-    from deepflash.progress import shown
 
     found = _source(source, pattern, layout, {"flash": flash_word, "studio": studio_word}, root)
-    with shown("import") as report:
+    with _shown("import") as report:
         result = import_pairs(
             found,
             raw,
@@ -850,10 +969,8 @@ def import_command(
             workers=workers,
             report=report,
         )
-    for entry in result.account.set_aside:
-        click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
-    for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+    _tell_set_aside(result.account)
+    _tell_notes(result.notes)
     if json:
         click.echo(dumps({**result.as_dict(), "dry_run": dry_run}))
         return result.account.exit_code
@@ -885,39 +1002,56 @@ def _source(source: Path, pattern: str | None, layout: str | None, words: dict[s
     return find_pairs_by(sorter_of(str(pattern), chosen), source, "pattern", f"as {pattern}")
 
 
-@cli.command("build-dataset")
+@cli.command(
+    "build-dataset",
+    short_help="Split by subject, twenty variants of each pair, shards.",
+    epilog=_examples(
+        "deepflash build-dataset aligned shards",
+        "deepflash build-dataset aligned shards --size 128 --min-confidence 0.9",
+    ),
+)
 @click.argument("aligned", type=_FOLDER)
 @click.argument("shards", type=_FOLDER)
+@click.option("--size", type=click.IntRange(32, 4096), metavar="PIXELS", default=512, help="Side of the square samples.")
 @click.option(
-    "--size", type=click.IntRange(32, 4096), default=512, show_default=True, help="Side of the square samples, pixels."
+    "--variants", type=_FILE, show_default="the paper's twenty", help="TOML file that declares the variants of a pair."
 )
-@click.option("--variants", type=_FILE, help="TOML file that declares the variants. Default: the paper's twenty.")
 @click.option(
     "--proportions",
+    metavar="TRAIN,VAL,TEST",
     callback=_proportions,
     default="0.8,0.1,0.1",
-    show_default=True,
     help="Shares of train, validation and test.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the split by subject.")
+@click.option("--seed", type=_SEED, metavar="N", default=0, help="Of the split by subject.")
 @click.option("--split", "split_file", type=_FILE, help="Fixed lists: a TOML file, or the dataset.json of an earlier data set.")
 @click.option(
     "--balance", is_flag=True, help="Place who is on no fixed list so that the shares of pairs and of poses come out even."
 )
 @click.option(
-    "--verdicts", callback=_words, default="good,check", show_default=True, help="Verdicts of the alignment that are accepted."
+    "--verdicts",
+    metavar="VERDICT,...",
+    callback=_words,
+    default="good,check",
+    help="Verdicts of the alignment that are accepted.",
 )
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), help="Least confidence of the alignment, as --at-least confidence=VALUE."
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Least confidence of the alignment.",
 )
 @click.option(
     "--at-most",
     callback=_words,
     default="",
+    show_default=False,
     metavar="NAME=VALUE,...",
     help="Limits of numbers in the alignments' quality, such as tile_residual=0.0075.",
 )
-@click.option("--at-least", callback=_words, default="", metavar="NAME=VALUE,...", help="The same, from below.")
+@click.option(
+    "--at-least", callback=_words, default="", show_default=False, metavar="NAME=VALUE,...", help="The same, from below."
+)
 @click.option("--allow", type=_FILE, help="Text file of pair ids, one a line, that enter whatever their verdict and numbers.")
 @click.option("--leave-out", type=_FILE, help="Text file of pair ids that do not enter.")
 @click.option(
@@ -925,12 +1059,11 @@ def _source(source: Path, pattern: str | None, layout: str | None, words: dict[s
     "pictures",
     type=click.Choice(["png", "webp", "jpeg"]),
     default="png",
-    show_default=True,
     help="How pictures are stored: png and webp are lossless.",
 )
 @click.option("--no-leakage-check", is_flag=True, help="Do not compare faces to find one person under two ids.")
 @workers_option
-@json_option
+@output_options
 def build_dataset_command(
     aligned: Path,
     shards: Path,
@@ -961,7 +1094,6 @@ def build_dataset_command(
     from deepflash.dataset.parameters import Parameters
     from deepflash.dataset.split import read_split
     from deepflash.dataset.variant_set import load_variants, paper_variants
-    from deepflash.progress import shown
     from deepflash.shards import read_manifest
 
     confidence = {} if min_confidence is None else {"confidence": min_confidence}
@@ -983,19 +1115,22 @@ def build_dataset_command(
         pictures=pictures,
         leakage_check=not no_leakage_check,
     )
-    with shown("build") as report:
+    with _shown("build") as report:
         account = build_dataset(aligned, shards, parameters, workers=workers or usable_cores(), report=report)
     if account.done + account.skipped:
-        for note in read_manifest(shards)["notes"]:
-            click.echo(f"note: {note}", err=True)
+        _tell_notes(read_manifest(shards)["notes"])
     return _print_account(account, json)
 
 
-@cli.command("verify")
+@cli.command(
+    "verify",
+    short_help="Check that a raw, aligned or shards tree is whole.",
+    epilog=_examples("deepflash verify raw", "deepflash verify shards --full"),
+)
 @click.argument("tree", type=_FOLDER)
 @click.option("--full", is_flag=True, help="Read every byte: checksums, and every picture decoded.")
 @workers_option
-@json_option
+@output_options
 def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> ExitCode:
     """Check that TREE (raw, aligned or shards) is complete and valid: nothing missing, nothing else, nothing altered.
 
@@ -1004,12 +1139,10 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
     """
     from deepflash.batch import usable_cores
     from deepflash.dataset.verify import verify
-    from deepflash.progress import shown
 
-    with shown("verify") as report:
+    with _shown("verify") as report:
         outcome = verify(tree, full=full, workers=workers or usable_cores(), report=report)
-    for note in outcome.notes:
-        click.echo(f"note: {note}", err=True)
+    _tell_notes(outcome.notes)
     if json:
         click.echo(dumps(outcome.as_dict()))
         return outcome.exit_code
@@ -1019,9 +1152,9 @@ def verify_command(tree: Path, full: bool, workers: int | None, json: bool) -> E
     return outcome.exit_code
 
 
-@cli.group("dataset")
+@cli.group("dataset", cls=_Group)
 def dataset_group() -> None:
-    """Look at a data set: its numbers, its pictures; make pairs for one."""
+    """Look at a data set, or make pairs to learn bokeh from."""
 
 
 eyes_option = click.option(
@@ -1029,11 +1162,11 @@ eyes_option = click.option(
 )
 
 
-@dataset_group.command("stats")
+@dataset_group.command("stats", short_help="Print sizes, poses, exposure, skin, motion, and the worst pairs.")
 @click.argument("shards", type=_FOLDER)
 @eyes_option
 @workers_option
-@json_option
+@output_options
 def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> None:
     """Print what is in SHARDS: sizes, poses, exposure, colour of skin, motion, eyes, sharpness, and the worst pairs.
 
@@ -1041,60 +1174,68 @@ def dataset_stats(shards: Path, eyes: bool, workers: int | None, json: bool) -> 
     """
     from deepflash.batch import usable_cores
     from deepflash.dataset.summary import summarize
-    from deepflash.progress import shown
 
-    with shown("measure") as report:
+    with _shown("measure") as report:
         summary = summarize(shards, eyes=eyes, workers=workers or usable_cores(), report=report)
     click.echo(dumps(summary.as_dict()) if json else summary.tables())
 
 
-@dataset_group.command("show")
+@dataset_group.command(
+    "show",
+    short_help="Write a page: contact sheets, sliders, distributions.",
+    epilog=_examples("deepflash dataset show shards -o report.html"),
+)
 @click.argument("shards", type=_FOLDER)
-@click.option("-o", "--out", required=True, type=_FILE, help="HTML file to write; it needs nothing beside it.")
+@click.option("-o", "--out", required=True, type=_FILE, help="HTML page to write; it needs nothing beside it.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
+    metavar="N",
     default=200,
-    show_default=True,
     help="Pairs to show at most, the worst of each split; 0 shows all. 200 make a page of about 11 MB.",
 )
 @eyes_option
 @workers_option
-@json_option
+@output_options
 def dataset_show(shards: Path, out: Path, limit: int, eyes: bool, workers: int | None, json: bool) -> None:
     """Write a page to look at SHARDS: contact sheets, sliders from flash to studio, distributions, the worst pairs first."""
     from deepflash.batch import usable_cores
     from deepflash.dataset.show import show_dataset
-    from deepflash.progress import shown
 
-    with shown("show") as report:
+    with _shown("show") as report:
         page = show_dataset(shards, out, limit=limit or None, eyes=eyes, workers=workers or usable_cores(), report=report)
     click.echo(dumps(page.as_dict()) if json else page.sentence())
 
 
-@dataset_group.command("bokeh-pairs")
+@dataset_group.command("bokeh-pairs", short_help="Make pairs to learn bokeh from, of sharp portraits.")
 @click.argument("photos", nargs=-1, required=True, type=_FILE)
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the pairs: OUT/original and OUT/bokeh.")
-@json_option
+@output_options
 def dataset_bokeh_pairs(photos: tuple[Path, ...], out: Path, json: bool) -> ExitCode:
     """Make pairs to learn bokeh from, of portraits that are sharp all over: what is behind the person is blurred.
 
     A stand-in for the data set EBB!, laid out as that is: `deepflash import OUT raw --layout ebb` takes it from here.
     """
     from deepflash.dataset.portrait_bokeh import write_bokeh_pairs
-    from deepflash.progress import shown
 
-    with shown("bokeh-pairs") as report:
+    with _shown("bokeh-pairs") as report:
         account = write_bokeh_pairs(photos, out, report=report)
     return _print_account(account, json)
 
 
-@cli.command("forget")
+@cli.command(
+    "forget",
+    short_help="Erase a person from every stage.",
+    epilog=_examples(
+        "deepflash forget S001 raw aligned shards run --dry-run",
+        "deepflash forget S001 raw aligned shards run",
+    ),
+)
 @click.argument("subject")
 @click.argument("trees", nargs=-1, required=True, type=_FOLDER)
 @click.option("--dry-run", is_flag=True, help="Say what would be erased, and erase nothing.")
 @click.option("--yes", is_flag=True, help="Erase without asking.")
-@json_option
+@output_options
 def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bool, json: bool) -> ExitCode:
     """Erase the person SUBJECT from TREES: photographs, alignments, data sets, runs. This cannot be undone.
 
@@ -1102,7 +1243,6 @@ def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bo
     written anew; the data set stays one. Interrupted, the same command goes on. Weights keep what they learnt: train anew.
     """
     from deepflash.dataset.forget import erase, find_traces
-    from deepflash.progress import shown
 
     found = find_traces(subject, trees)
     agreed = bool(found) and not dry_run and (yes or _agree_to_erase(found, json))
@@ -1111,7 +1251,7 @@ def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bo
     elif yes or dry_run or not found:
         _tell_traces(found)
     if agreed:
-        with shown("forget") as report:
+        with _shown("forget") as report:
             erase(found, report=report)
     if not json:
         click.echo(f"{'erased: ' if agreed else 'nothing was erased: '}{found.sentence()}")
@@ -1121,10 +1261,8 @@ def forget_command(subject: str, trees: tuple[Path, ...], dry_run: bool, yes: bo
 def _tell_traces(found: Any) -> None:
     for trace in found.trees:
         click.echo(trace.sentence())
-    for run in found.runs:
-        click.echo(f"note: {run.sentence()}", err=True)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+    _tell_notes(run.sentence() for run in found.runs)
+    _tell_notes(found.notes)
 
 
 def _agree_to_erase(found: Any, json: bool) -> bool:
@@ -1138,15 +1276,23 @@ def _agree_to_erase(found: Any, json: bool) -> bool:
     return click.confirm("Erase this for good?")
 
 
-@cli.command("train")
+@cli.command(
+    "train",
+    short_help="Train a network; the same command again resumes.",
+    epilog=_examples(
+        "deepflash train shards run",
+        "deepflash train shards run --recipe light --set batch=8",
+        "torchrun --nproc-per-node 4 -m deepflash train shards run",
+    ),
+)
 @click.argument("shards", type=_FOLDER)
 @click.argument("run", type=_FOLDER)
-@click.option("--recipe", default="quick", show_default=True, help="quick, light, paper, another system's, or a TOML file.")
+@click.option("--recipe", metavar="RECIPE", default="quick", help="quick, light, paper, another system's, or a TOML file.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the recipe; may be given several times."
 )
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
-@json_option
+@gpu_option
+@output_options
 def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...], device: str | None, json: bool) -> None:
     """Train a network on SHARDS into the folder RUN; the same command again resumes.
 
@@ -1156,11 +1302,10 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
     from deepflash.model.journal import has_tensorboard
     from deepflash.model.recipe import load_recipe
     from deepflash.model.train import train
-    from deepflash.progress import shown
 
     if not has_tensorboard() and os.environ.get("RANK", "0") == "0":
-        click.echo("note: tensorboard is not installed, so its events are not written; metrics.jsonl holds the curve", err=True)
-    with shown("train") as report:
+        _tell_notes(["tensorboard is not installed, so its events are not written; metrics.jsonl holds the curve"])
+    with _shown("train") as report:
         result = train(shards, run, load_recipe(recipe, changes), device=device, report=report)
     if result.rank:
         return
@@ -1171,17 +1316,21 @@ def train_command(shards: Path, run: Path, recipe: str, changes: tuple[str, ...]
         click.echo(f"{result.run}: {result.steps} steps, {result.resumed_from} of them before; loss {result.loss:.5f}{quality}")
 
 
-@cli.command("evaluate")
+@cli.command(
+    "evaluate",
+    short_help="Measure runs on people they were not trained on.",
+    epilog=_examples("deepflash evaluate run shards", "deepflash evaluate run-c run-a shards -o comparison"),
+)
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.argument("shards", type=_FOLDER)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", help="Which subjects to measure.")
 @click.option(
-    "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Which subjects to measure."
+    "-o", "--out", type=_FOLDER, show_default="RUN/evaluation-SPLIT if there is one run", help="Folder for the tables."
 )
-@click.option("-o", "--out", type=_FOLDER, help="Folder for the tables.  [default: RUN/evaluation-SPLIT if there is one run]")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
 @click.option("--lpips", type=_FILE, help="Measure LPIPS too: its layers over VGG-16, vgg.pth of version 0.1. Wants --vgg.")
 @click.option("--vgg", type=_FILE, help="For --lpips: the weights of torchvision's VGG-16.")
-@json_option
+@gpu_option
+@output_options
 def evaluate_command(
     runs: tuple[Path, ...],
     shards: Path,
@@ -1194,40 +1343,39 @@ def evaluate_command(
 ) -> None:
     """Measure RUNS on a split of SHARDS, side by side and beside baselines that need no network.
 
-    A run is a folder that train wrote, or one of its weights files, such as RUN/best.safetensors.
+    A run is a folder that `train` wrote, or one of its .safetensors files, such as RUN/best.safetensors.
 
     Writes tables with confidence intervals over subjects (Markdown, CSV, JSON, HTML) and pictures of the worst pairs.
     """
     from deepflash.model.evaluate import evaluate, tables_folder
     from deepflash.model.tables import text
-    from deepflash.progress import shown
 
     if len(runs) > 1 and out is None:
         raise click.UsageError("several runs have no folder in common for their tables; give one with -o")
     if (lpips is None) != (vgg is None):
         raise click.UsageError("LPIPS needs two files; give both --lpips and --vgg, or neither")
     weights = (lpips, vgg) if lpips and vgg else None
-    with shown("evaluate") as report:
+    with _shown("evaluate") as report:
         evaluation = evaluate(runs, shards, split=split, out=out, device=device, lpips=weights, report=report)
     click.echo(dumps(evaluation.as_dict()) if json else text(evaluation))
     click.echo(f"Tables: {out or tables_folder(runs[0], split)}/evaluation.html and .md, .csv, .json; worst/*.png", err=True)
 
 
-@cli.command("compare")
+@cli.command(
+    "compare",
+    short_help="Make the paper's tables and figures, of any runs.",
+    epilog=_examples("deepflash compare run-c run-hdrnet shards -o comparison"),
+)
 @click.argument("runs", nargs=-1, required=True, type=_PATH)
 @click.argument("shards", type=_FOLDER)
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for tables and figures.")
 @click.option("--style-transfer", is_flag=True, help="Compare portrait style transfer, too: about a second a pair at 512 px.")
-@click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Pairs in the figure of each set.")
+@click.option("--pictures", type=click.IntRange(min=0), metavar="N", default=4, help="Pairs in the figure of each set.")
 @click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    show_default=True,
-    help="Of the 30 random pairs of each set, and of those in the figures.",
+    "--seed", type=_SEED, metavar="N", default=0, help="Of the 30 random pairs of each set, and of those in the figures."
 )
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: the GPU if there is one]")
-@json_option
+@gpu_option
+@output_options
 def compare_command(
     runs: tuple[Path, ...],
     shards: Path,
@@ -1240,14 +1388,14 @@ def compare_command(
 ) -> None:
     """Set RUNS side by side on all of SHARDS, as the paper does: its tables 1 to 3 and its figures.
 
-    A run is a folder that train wrote, or one of its weights files. Measured are the training, validation and test sets, whole
-    and 30 random pairs of each, beside baselines that need no network. OUT/train, OUT/val, OUT/test have each set's own tables.
+    A run is a folder that `train` wrote, or one of its .safetensors files. Measured are the training, validation and test
+    sets, whole and 30 random pairs of each, beside baselines that need no network. OUT/train, OUT/val and OUT/test have each
+    set's own tables.
     """
     from deepflash.model.compare import compare
     from deepflash.model.comparison import text
-    from deepflash.progress import shown
 
-    with shown("compare") as report:
+    with _shown("compare") as report:
         comparison = compare(
             runs, shards, out, style_transfer=style_transfer, pictures=pictures, seed=seed, device=device, report=report
         )
@@ -1268,41 +1416,41 @@ compare_option = click.option(
     "--compare",
     type=click.Choice(["none", "side", "split"]),
     default="none",
-    show_default=True,
     help="Write NAME.compare.jpg too: before and after beside each other, or a half of each.",
 )
 metadata_option = click.option(
     "--metadata",
     type=click.Choice(["safe", "all", "none"]),
     default="safe",
-    show_default=True,
-    help="What to keep of it: all but place, names, numbers of devices; all; nothing.",
+    help="What to keep of EXIF and XMP: all but place, names and numbers of devices; all; nothing.",
 )
+force_option = click.option("--force", is_flag=True, help="Make what is there already again, whatever it was made with.")
+photo_options = _together(compare_option, metadata_option, force_option, cpu_option, output_options)
 
 
-@cli.command("enhance")
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@cli.command(
+    "enhance",
+    short_help="Turn flash photographs into studio portraits.",
+    epilog=_examples(
+        "deepflash enhance selfie.jpg -o portraits --run run",
+        "deepflash enhance *.jpg -o portraits --run run --background white",
+    ),
+)
+@click.argument("photos", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
-@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How much of the change is made, 0 to 1."
-)
+@run_option
+@click.option("--strength", type=click.FloatRange(0, 1), metavar="SHARE", default=1.0, help="How much of the change is made.")
 @click.option(
     "--background",
     callback=_background,
     default="keep",
-    show_default=True,
     metavar="keep|enhance|COLOR",
     help="Behind the person: leave it, change it too, or put a colour there (white, #406080).",
 )
-@click.option("--mask", type=_FILE, help="Grey picture, white where the person is, for one photograph. Default: found.")
+@click.option("--mask", type=_FILE, show_default="found", help="Grey picture, white where the person is; for one photograph.")
 @click.option("--no-red-eye", is_flag=True, help="Leave red pupils as they are.")
 @click.option("--whole", is_flag=True, help="Treat the entire picture, without looking for faces.")
-@compare_option
-@metadata_option
-@click.option("--force", is_flag=True, help="Make portraits again that are there already, whatever they were made with.")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
-@json_option
+@photo_options
 def enhance_command(
     photos: tuple[Path, ...],
     out: Path,
@@ -1324,28 +1472,30 @@ def enhance_command(
     """
     from deepflash.model.enhancement.files import Results, enhance_files
     from deepflash.model.enhancement.look import Look
-    from deepflash.progress import shown
 
     if mask is not None and len(photos) > 1:
         raise click.UsageError("a mask belongs to one photograph; enhance them one by one")
     look = Look(strength, background, not no_red_eye, whole)
     results = Results(out, compare, metadata, force)
-    with shown("enhance") as report:
+    with _shown("enhance") as report:
         account = enhance_files(photos, run, results, look, mask=mask, device=device, report=report)
     return _print_account(account, json)
 
 
-@cli.command("style-transfer")
+@cli.command(
+    "style-transfer",
+    short_help="Give a portrait the light of another, without a network.",
+    epilog=_examples("deepflash style-transfer photo.jpg example.jpg -o styled.jpg"),
+)
 @click.argument("photo", type=_FILE)
 @click.argument("example", type=_FILE)
-@click.option("-o", "--out", required=True, type=_FILE, help="The result: a .jpg, or a .png.")
+@click.option("-o", "--out", required=True, type=_FILE, help="Picture to write (PNG, or .jpg).")
 @click.option("--mask", type=_FILE, help="Grey picture of PHOTO's size: white where the subject is. Wants --example-mask.")
 @click.option("--example-mask", type=_FILE, help="The same for EXAMPLE. Subject and background are then restyled apart.")
 @click.option(
     "--landmarks",
     type=click.Choice(["small", "large"]),
     default="small",
-    show_default=True,
     help="5 points of a face, or 68, whose model is not for commercial products.",
 )
 @json_option
@@ -1362,15 +1512,15 @@ def style_transfer_command(
     click.echo(dumps({"photo": str(photo), "example": str(example), "out": str(out)}) if json else f"{out} is written")
 
 
-@cli.command("bokeh")
+@cli.command(
+    "bokeh",
+    short_help="Blur what is behind the person.",
+    epilog=_examples("deepflash bokeh portraits/selfie.jpg -o finished --run bokeh-run"),
+)
 @click.argument("photos", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the results.")
-@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote by a bokeh recipe, or a weights file.")
-@compare_option
-@metadata_option
-@click.option("--force", is_flag=True, help="Make results again that are there already, whatever they were made with.")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
-@json_option
+@run_option
+@photo_options
 def bokeh_command(
     photos: tuple[Path, ...],
     out: Path,
@@ -1383,35 +1533,27 @@ def bokeh_command(
 ) -> ExitCode:
     """Blur what is behind the person, at the photograph's own resolution; after `enhance`, for the look of a studio.
 
-    JPEG, PNG, WebP, TIFF, and HEIC with deepflash[heic]; 8 or 16 bits, in their own colours. See docs/bokeh.md.
+    RUN was trained by the recipe bokeh. JPEG, PNG, WebP, TIFF, and HEIC with deepflash[heic]; 8 or 16 bits, in their own
+    colours. See docs/bokeh.md.
     """
     from deepflash.model.bokeh_files import bokeh_files
     from deepflash.model.enhancement.files import Results
-    from deepflash.progress import shown
 
     results = Results(out, compare, metadata, force)
-    with shown("bokeh") as report:
+    with _shown("bokeh") as report:
         account = bokeh_files(photos, run, results, device=device, report=report)
     return _print_account(account, json)
 
 
-@cli.command("serve")
-@click.option("--run", required=True, type=_PATH, help="A folder that `train` wrote, or one of its .safetensors files.")
+@cli.command("serve", short_help="Enhance in the browser, on a page of this computer.")
+@run_option
+@click.option("--port", type=_PORT, metavar="PORT", default=8770, help="Of 127.0.0.1; 0 takes a free one.")
+@click.option("--max-megapixels", type=click.IntRange(1, 178), metavar="N", default=64, help="Larger photographs are refused.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8770, show_default=True, help="Of 127.0.0.1; 0 takes a free one."
+    "--max-megabytes", type=click.IntRange(1, 1000), metavar="N", default=64, help="Larger files are refused, of 10^6 bytes."
 )
-@click.option(
-    "--max-megapixels", type=click.IntRange(1, 178), default=64, show_default=True, help="Larger photographs are refused."
-)
-@click.option(
-    "--max-megabytes",
-    type=click.IntRange(1, 1000),
-    default=64,
-    show_default=True,
-    help="Larger files are refused, of 10^6 bytes.",
-)
-@click.option("--open/--no-open", "open_page", default=True, show_default=True, help="Open the page in a browser.")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cpu]")
+@click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.")
+@cpu_option
 @json_option
 def serve_command(
     run: Path, port: int, max_megapixels: int, max_megabytes: int, open_page: bool, device: str | None, json: bool
@@ -1420,16 +1562,12 @@ def serve_command(
 
     Photographs are neither stored nor sent anywhere. The page answers to this computer only.
     """
-    import signal
-    import threading
     import webbrowser
 
     from deepflash.model.enhancement.enhancer import load_enhancer
     from deepflash.model.enhancement.serve import Limits, served_page
 
-    over = threading.Event()
-    for order in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(order, lambda *_: over.set())
+    over = _told_to_end()
     with served_page(load_enhancer(run, device=device), port=port, limits=Limits(max_megapixels, max_megabytes)) as url:
         sentence = f"The page is at {url}\nIt answers to this computer only, and stores no photograph. Ctrl-C ends it."
         click.echo(dumps({"url": url}) if json else sentence)
@@ -1448,15 +1586,19 @@ def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: t
     return sizes
 
 
-@cli.command("export")
+@cli.command(
+    "export",
+    short_help="Write a run's network as ONNX, for phones and browsers.",
+    epilog=_examples("deepflash export run model.onnx", "deepflash export run small.onnx --fp16"),
+)
 @click.argument("run", type=_PATH)
 @click.argument("model", type=_FILE)
 @click.option("--fp16", is_flag=True, help="Weights and arithmetic in half precision: half the bytes.")
 @click.option(
     "--opset",
     type=click.IntRange(18, 25),
+    metavar="N",
     default=18,
-    show_default=True,
     help="Version of ONNX's operators; the older, the more runtimes know it.",
 )
 @click.option(
@@ -1465,10 +1607,10 @@ def _model_sizes(_context: click.Context, _parameter: click.Parameter, values: t
     multiple=True,
     callback=_model_sizes,
     metavar="WIDTHxHEIGHT",
-    help="Compare answers to pictures of this size, in multiples of 32; may be given several times.  "
-    "[default: four sizes about the one trained on]",
+    show_default="four sizes about the one trained on",
+    help="Compare answers to pictures of this size, in multiples of 32 pixels; may be given several times.",
 )
-@json_option
+@output_options
 def export_command(run: Path, model: Path, fp16: bool, opset: int, sizes: list[tuple[int, int]], json: bool) -> None:
     """Write the network of RUN as MODEL.onnx, for phones and browsers, if onnxruntime answers as PyTorch does.
 
@@ -1476,35 +1618,41 @@ def export_command(run: Path, model: Path, fp16: bool, opset: int, sizes: list[t
     docs/phone-app.md. Needs deepflash[export].
     """
     from deepflash.model.export import export_onnx
-    from deepflash.progress import shown
 
-    with shown("export") as report:
+    with _shown("export") as report:
         exported = export_onnx(run, model, half=fp16, opset=opset, sizes=sizes, report=report)
-    for note in exported.notes:
-        click.echo(f"note: {note}", err=True)
+    _tell_notes(exported.notes)
     click.echo(dumps(exported.as_dict()) if json else exported.sentence())
 
 
-@cli.command("demo")
+@cli.command("demo", short_help="Do the whole job on the emulated studio, in minutes.")
 @click.argument("folder", type=_FOLDER, default="demo")
 @sitters_option
-@click.option("--subjects", type=click.IntRange(3, 99), default=12, show_default=True, help="How many people to photograph.")
-@click.option("--poses", type=click.IntRange(1, 6), default=3, show_default=True, help="Pairs of each.")
-@json_option
+@click.option("--subjects", type=click.IntRange(3, 99), metavar="N", default=12, help="How many people to photograph.")
+@click.option("--poses", type=click.IntRange(1, 6), metavar="N", default=3, help="Pairs of each.")
+@output_options
 def demo_command(folder: Path, sitters: Path | None, subjects: int, poses: int, json: bool) -> None:
     """Do the whole job on the emulated studio and show it: FOLDER/report.html, FOLDER/contact-sheet.png.
 
     Takes some minutes. Given again, it goes on where it stopped.
     """
     from deepflash.demo.job import run_demo
-    from deepflash.progress import shown
 
-    result = run_demo(folder, sitters=sitters, subjects=subjects, poses=poses, shown=shown)
+    result = run_demo(folder, sitters=sitters, subjects=subjects, poses=poses, shown=_shown)
     click.echo(dumps(result.as_dict()) if json else result.sentence())
 
 
-def _print_account(account: Account, json: bool) -> ExitCode:
+def _tell_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _tell_set_aside(account: Account) -> None:
     for entry in account.set_aside:
         click.echo(f"set aside {entry.item}: {entry.reason}", err=True)
+
+
+def _print_account(account: Account, json: bool) -> ExitCode:
+    _tell_set_aside(account)
     click.echo(dumps(account.as_dict()) if json else account.sentence())
     return account.exit_code

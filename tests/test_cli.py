@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from deepflash.cli import cli
 
@@ -33,6 +34,57 @@ def test_every_command_and_option_explains_itself(path: str, command: click.Comm
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{path} {parameter.opts} is missing its help"
+
+
+def test_the_help_of_the_program_has_every_command_once_in_whole_sentences() -> None:
+    """Nothing is cut to "..." on a terminal of 80 columns, in the sections of the program and in the lists of its groups."""
+    runner = CliRunner(env={"COLUMNS": "80"})
+    for path, command in commands():
+        if isinstance(command, click.Group):
+            listed = runner.invoke(cli, [*path.split()[1:], "--help"]).output.partition("  -h, --help ")[2].splitlines()[1:]
+            names = [line.split()[0] for line in listed if line.startswith("  ")]
+            assert sorted(names) == sorted(command.commands), path
+            assert all(line.endswith((".", ":")) for line in listed if line), path
+
+
+def test_no_help_is_wider_than_the_terminal_and_no_default_is_told_in_another_form() -> None:
+    for path, _ in commands():
+        shown = CliRunner(env={"COLUMNS": "80"}).invoke(cli, [*path.split()[1:], "--help"]).output
+        assert max(map(len, shown.splitlines())) <= 80, path
+        assert "Default: " not in shown, path
+        assert "RANGE" not in shown, path
+
+
+@pytest.mark.parametrize("place", ["after", "configured"])
+def test_quiet_leaves_the_result_and_what_was_set_aside_and_no_progress(place: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    for light in ("flash", "studio"):
+        (tmp_path / "pairs" / f"01_{light}.jpg").write_bytes(b"not a picture")
+    (tmp_path / "config.toml").write_text("[align.batch]\nquiet = true\n")
+    command = ("align", "batch", "pairs", "aligned", "--workers", "1")
+    loud = deepflash(*command, cwd=tmp_path)
+    quiet = deepflash(*(("--config", "config.toml", *command) if place == "configured" else (*command, "-q")), cwd=tmp_path)
+    assert "align: 1/1" in loud.stderr
+    assert quiet.stderr == "".join(line for line in loud.stderr.splitlines(True) if not line.startswith("align: "))
+    assert quiet.stdout == loud.stdout == "1 pair in = 0 done + 0 skipped + 1 set aside\n"
+
+
+def test_results_that_nobody_reads_to_the_end_leave_no_traceback() -> None:
+    """`deepflash ... | head -0`: the pipe is closed before anything is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "deepflash", "--help"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("deepflash ev", "evaluate"), ("deepflash align pair --re", "--report")])
+def test_a_shell_completes_commands_and_options(typed: str, offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_DEEPFLASH_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    assert deepflash().stdout == f"plain,{offered}\n"
 
 
 def test_help_answers_without_loading_a_heavy_library() -> None:

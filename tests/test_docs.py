@@ -1,4 +1,4 @@
-"""The documents: every command in them exists and takes what they give it."""
+"""The documents: every command in them, and in the examples of --help, exists and takes what they give it."""
 
 import os
 import re
@@ -18,7 +18,14 @@ COMMAND = re.compile(r"^ +(deepflash [^`\n]+)$", re.MULTILINE)
 
 def documented_commands() -> list[str]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return sorted({match for page in pages for match in COMMAND.findall(page.read_text(encoding="utf-8"))})
+    texts = [*(page.read_text(encoding="utf-8") for page in pages), *examples(cli)]
+    return sorted({match for text in texts for match in COMMAND.findall(text)})
+
+
+def examples(command: click.Command) -> list[str]:
+    """What the help of a command, and of those below it, gives to copy."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [command.epilog or "", *(text for child in below for text in examples(child))]
 
 
 @pytest.mark.parametrize("line", documented_commands())
@@ -41,6 +48,16 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+
+
+def test_decisions_are_numbered_without_gaps_and_listed_by_their_titles() -> None:
+    folder = ROOT / "docs" / "decisions"
+    records = sorted(folder.glob("0*.md"))
+    listed = re.findall(r"^\d+\. \[.+\]\(.+\)$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    titles = [record.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for record in records]
+    assert [record.name[:4] for record in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    for number, (record, title, entry) in enumerate(zip(records, titles, listed, strict=True), start=1):
+        assert entry == f"{number}. [{title.removeprefix(f'{number}. ')}]({record.name})"
 
 
 @pytest.mark.slow
