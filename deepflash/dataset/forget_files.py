@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepflash.dataset.names import erase_name, names_path, read_names
-from deepflash.dataset.traces import Person, Trace, is_file, weight
+from deepflash.dataset.traces import Person, Trace, is_file, names_in, weight
 from deepflash.errors import DatasetError
 from deepflash.files import locked_folder, sweep_temporaries, sync_folder
 from deepflash.pairs import SIDECAR
@@ -73,30 +73,29 @@ def find_in_aligned(tree: Path, person: Person) -> Trace:
     return Trace(tree, "aligned", what, erased, files=files, size_bytes=size_bytes)
 
 
-def find_in_run(tree: Path, person: Person, splits: set[str]) -> Trace:
-    """Find a person in a run: scores by name, and pictures that show how training went.
+def find_in_run(tree: Path, *, shows_person: bool) -> Trace:
+    """Find a person in a run: pictures of how training went. What `evaluate` wrote into it is a tree of its own.
 
     Parameters
     ----------
     tree
         A folder that `train` wrote.
-    splits
-        Where in the data set that the run was trained on the person is; empty if it was another one.
+    shows_person
+        Whether the person is in the data set that the run was trained on, in any part.
     """
-    scores = [path for path in sorted(tree.glob("evaluation-*.json")) if _names(path, person)]
-    shown = [path for pattern in _SHOWN_IN_RUNS for path in sorted(tree.glob(pattern))] if splits else []
-    erased = (*scores, *shown)
-    files, size_bytes = weight(erased)
-    what = " and ".join(
-        words
-        for words, there in (("scores", scores), ("pictures of how training went, with TensorBoard's file", shown))
-        if there
-    )
-    return Trace(tree, "run", what, erased, files=files, size_bytes=size_bytes)
+    shown = pictures_of_run(tree) if shows_person else ()
+    files, size_bytes = weight(shown)
+    what = "pictures of how training went, with TensorBoard's file"
+    return Trace(tree, "run", what, shown, files=files, size_bytes=size_bytes)
+
+
+def pictures_of_run(run: Path) -> tuple[Path, ...]:
+    """Return the files of a run that show people of the data set that it was trained on."""
+    return tuple(path for pattern in _SHOWN_IN_RUNS for path in sorted(run.glob(pattern)))
 
 
 def erase_files(trace: Trace) -> None:
-    """Erase what was found in `aligned` or in a run."""
+    """Erase what was found in `aligned`, in a run or in results."""
     _erase(trace.erased)
     sweep_temporaries(trace.tree)
 
@@ -110,15 +109,26 @@ def datasets_of_run(run: Path) -> list[str]:
     return found
 
 
+def people_of_run(run: Path) -> set[str]:
+    """Return the ids of those whom a run says that it was trained on, those of its first weights included."""
+    content, found = _json(run / RUN_FILE), set()
+    while isinstance(content, dict):
+        subjects = content.get("subjects")
+        found |= set(map(str, subjects)) if isinstance(subjects, list | dict) else set()
+        content = content.get("started_from")
+    return found
+
+
 def mentions(tree: Path, person: Person, known: Iterable[Path]) -> Iterator[Path]:
-    """Yield files of words (lists, reports, notes) in a tree that name a person, without those that are known already."""
+    """Yield files in a tree that are named after a person, or whose words (lists, reports, notes) name them.
+
+    Those that are known already are left out, and what runs say of whom they were trained on: `people_of_run` has that.
+    """
     done = set(known)
     for path in sorted(tree.rglob("*")):
-        if path.suffix.lower() in _OF_WORDS and is_file(path) and not done & {path, *path.parents} and _names(path, person):
+        new = path.name != RUN_FILE and is_file(path) and not done & {path, *path.parents}
+        if new and (person.is_in(path.name) or names_in(path, person)):
             yield path
-
-
-_OF_WORDS = {".html", ".htm", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".toml", ".log", ".xml", ".yaml", ".yml"}
 
 
 def _folders_of(tree: Path, person: Person) -> list[Path]:
@@ -174,13 +184,6 @@ def _note_links(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         if path.is_symlink():
             yield f"{path} is a link, which is removed; {path.resolve()} stays, erase it by hand"
-
-
-def _names(path: Path, person: Person) -> bool:
-    try:
-        return person.is_in(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return False  # a link to nowhere
 
 
 def _json(path: Path) -> Any:

@@ -81,7 +81,7 @@ def find_in_shards(tree: Path, person: Person) -> Trace:
 
 
 def identities_with(tree: Path, person: Person) -> tuple[set[str], set[str], set[str]]:
-    """Return by which checksums runs know this data set with the person in it, and before; and the splits the person is in.
+    """Return by which checksums runs know this data set, now and before, and before alone; and the splits the person is in.
 
     A data set only ever loses people, so who is in it now was in it at all earlier times.
     """
@@ -90,7 +90,7 @@ def identities_with(tree: Path, person: Person) -> tuple[set[str], set[str], set
     shards = open_shards(tree)
     before = {str(entry["index_sha256"]) for entry in shards.manifest.get("forgotten", ())}
     splits = {entry.split for entry in _own(shards, person)}
-    return ({str(shards.manifest["index"]["sha256"])} | before if splits else set()), before, splits
+    return {str(shards.manifest["index"]["sha256"])} | before, before, splits
 
 
 def subjects_in_shards(tree: Path) -> set[str]:

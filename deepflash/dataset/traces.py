@@ -8,6 +8,7 @@ from typing import Any
 
 from deepflash.errors import DatasetError
 
+_OF_WORDS = {".html", ".htm", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".toml", ".log", ".xml", ".yaml", ".yml"}
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # a subject's id, or the name of a pair that is a subject
 
 
@@ -54,7 +55,7 @@ class Trace:
     Attributes
     ----------
     tree, kind
-        The folder, and what it is: `raw`, `aligned`, `shards` or `run`.
+        The folder, and what it is: `raw`, `aligned`, `shards`, `run` or `results`.
     what
         What is there, in words.
     erased
@@ -123,6 +124,16 @@ def _is_about(item: Any, person: Person) -> bool:
     if isinstance(item, list):
         return any(_is_about(inner, person) for inner in item)
     return isinstance(item, str) and person.is_in(item)
+
+
+def names_in(path: Path, person: Person) -> bool:
+    """Tell whether a file of words (a list, a report, notes) names a person; files of other kinds are not read."""
+    if path.suffix.lower() not in _OF_WORDS:
+        return False
+    try:
+        return person.is_in(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return False  # a link to nowhere
 
 
 def weight(paths: Iterable[Path]) -> tuple[int, int]:

@@ -276,8 +276,8 @@ def test_runs_that_trained_on_the_person_are_named_also_later(whole: Path) -> No
         write_json(folder / "run.json", {"format": 1, "dataset": dataset})
         (folder / "samples" / "step-000010.png").write_bytes(b"faces")
         (folder / "events.out.tfevents.1").write_bytes(b"faces")
-        write_json(folder / "evaluation-test.json", {"pairs": [{"key": f"{GONE}-x+00", "subject": GONE}]})
-        write_json(folder / "evaluation-val.json", {"pairs": [{"key": "S003-x+00", "subject": "S003"}]})
+        write_json(folder / "evaluation-test" / "evaluation.json", {"pairs": [{"key": f"{GONE}-x+00", "subject": GONE}]})
+        write_json(folder / "evaluation-val" / "evaluation.json", {"pairs": [{"key": "S003-x+00", "subject": "S003"}]})
     given = [whole / "shards", whole / "runs"]
     traces = find_traces(GONE, given)
     assert [(run.run.name, run.splits, run.earlier) for run in traces.runs] == [("one", ("train",), False)]
@@ -285,8 +285,8 @@ def test_runs_that_trained_on_the_person_are_named_also_later(whole: Path) -> No
     assert "was scored on this person (val) while it was trained on others" in find_traces("S003", given).runs[0].sentence()
     erase(traces)
     one, other = (set(content(whole / "runs" / name)) for name in ("one", "other"))
-    assert one == {"run.json", "evaluation-val.json"}
-    assert other == {"run.json", "evaluation-val.json", "samples/step-000010.png", "events.out.tfevents.1"}
+    assert one == {"run.json", "evaluation-val/evaluation.json"}
+    assert other == {"run.json", "evaluation-val/evaluation.json", "samples/step-000010.png", "events.out.tfevents.1"}
     later = find_traces(GONE, given)
     assert not later
     assert [(run.run.name, run.earlier) for run in later.runs] == [("one", True)]
