@@ -89,6 +89,11 @@ class Entry:
     members: dict[str, Member]
 
     @property
+    def flash_sha256(self) -> str:
+        """The SHA-256 of the flash picture as it is stored."""
+        return next(iter(self.members.values())).sha256
+
+    @property
     def extent(self) -> tuple[int, int]:
         """Where in the shard its first member begins and its last one ends, in bytes."""
         ends = [(member.offset, member.offset + member.size) for member in self.members.values()]

@@ -1,6 +1,6 @@
 """Who is measured: trained runs, called by their names in the tables, all of one size."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from deepflash.model.runs import (
 )
 from deepflash.model.systems import FITTED_NAMES, FLASH, System, run_system
 from deepflash.shards import ShardSet
+
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,7 @@ class Contenders:
 
     def leaks(self, dataset: ShardSet, split: str) -> list[str]:
         """Say which runs were trained on people of the split: their figures tell nothing of people never seen."""
-        people = {str(entry.info["subject"]) for entry in unaugmented(dataset, split)}
-        notes = []
-        for name, run in self.trained.items():
-            known = _trained_on(run.origin, dataset)
-            if known is None:
-                notes.append(
-                    f"{name} was trained on another data set and does not say on whom; that nobody of this split was among them"
-                    " is not certain"
-                )
-            elif seen := sorted(people & known):
-                listed = ", ".join(seen[:5]) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")
-                notes.append(
-                    f"{name} was trained on {len(seen)} of the {len(people)} subjects of this split (by their ids: {listed});"
-                    " its figures say nothing about people whom it has never seen"
-                )
-        return notes
+        return [note for name, run in self.trained.items() for note in _leaks_of(name, run.origin, dataset, split)]
 
 
 def load_contenders(runs: Sequence[Path], device: str | None = None, *, taken: Iterable[str] = ()) -> Contenders:
@@ -137,15 +124,36 @@ def _cost(trained: TrainedRun, size: int, device: torch.device) -> Cost:
     )
 
 
-def _trained_on(origin: Origin, dataset: ShardSet) -> set[str] | None:
-    """Return the ids of all subjects that went into weights, those that they started from included; None if not known."""
-    if origin.subjects is not None:
-        own = set(origin.subjects)
-    elif origin.dataset == dataset_identity(dataset):
-        own = {str(entry.info["subject"]) for entry in dataset.entries("train")}
-    else:
-        return None
-    if origin.started_from is None:
-        return own
-    before = _trained_on(origin.started_from, dataset)
-    return None if before is None else own | before
+def _leaks_of(name: str, origin: Origin, dataset: ShardSet, split: str) -> Iterator[str]:
+    """Say whom of a split a run has seen, those that its first weights have seen included, and what is not known of it."""
+    pictures_of: dict[str, set[str]] = {}
+    for entry in unaugmented(dataset, split):
+        pictures_of.setdefault(str(entry.info["subject"]), set()).add(entry.flash_sha256)
+    seen: set[str] = set()
+    alike: set[str] = set()
+    for one in origin.lineage():
+        if one.dataset == dataset_identity(dataset):
+            seen |= {str(entry.info["subject"]) for entry in dataset.entries("train")}
+        seen |= {subject for subject, pictures in pictures_of.items() if not pictures.isdisjoint(one.pictures)}
+        alike |= set(one.subjects or ())
+    count = len(pictures_of)
+    if here := sorted(seen & pictures_of.keys()):
+        yield (
+            f"{name} was trained on {len(here)} of the {count} subjects of this split ({_listed(here)});"
+            " its figures say nothing about people whom it has never seen"
+        )
+    if here := sorted(alike & pictures_of.keys() - seen):
+        yield (
+            f"{name} was trained on another data set, in which {len(here)} of the {count} subjects of this split have namesakes"
+            f" ({_listed(here)}); the pictures do not tell whether they are the same people"
+        )
+    if any(one.subjects is None and one.dataset != dataset_identity(dataset) for one in origin.lineage()):
+        yield (
+            f"{name} was trained on another data set and does not say on whom; that nobody of this split was among them is not"
+            " certain"
+        )
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    more = f" and {len(subjects) - _MOST_LISTED} more" if len(subjects) > _MOST_LISTED else ""
+    return ", ".join(subjects[:_MOST_LISTED]) + more

@@ -1,7 +1,7 @@
 """A run's folder: what it was trained with, and the weights that came out.
 
-- `run.json`: format version, the data set's identity, the subjects that are trained on, and the same of the weights that it
-  started from, if it did;
+- `run.json`: format version, the data set's identity, the subjects and pictures that are trained on, and the same of the
+  weights that it started from, if it did;
 - `recipe.toml`: every hyper-parameter;
 - `weights.safetensors`: the network's weights to be used, with the recipe and the step in its metadata;
 - `best.safetensors`, `snapshots/step-NNNNNN.safetensors`: the same of other steps;
@@ -12,7 +12,7 @@ A file with weights says enough about itself to be used wherever it stands.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -30,7 +30,7 @@ from deepflash.model.network import DeepFlash
 from deepflash.model.pix2pix import UNet
 from deepflash.model.recipe import Recipe, load_recipe, recipe_from
 from deepflash.model.tensorfile import read_tensors, write_tensors
-from deepflash.shards import ShardSet
+from deepflash.shards import ShardSet, is_unaugmented
 
 RUN_FORMAT = 1
 RUN_FILE = "run.json"
@@ -55,6 +55,8 @@ class Origin:
         SHA-256 of the data set's index; empty if that is not known.
     subjects
         Ids of those whom it was trained on, in that data set; None if they are not known.
+    pictures
+        SHA-256 of their un-augmented flash pictures: ids alone do not say that somebody of another data set is the same person.
     sha256
         Of the weights file; empty of weights that are still trained.
     started_from
@@ -63,12 +65,20 @@ class Origin:
 
     dataset: str = ""
     subjects: tuple[str, ...] | None = None
+    pictures: tuple[str, ...] = ()
     sha256: str = ""
     started_from: "Origin | None" = None
 
+    def lineage(self) -> Iterator["Origin"]:
+        """Yield this, then that of the weights it started from, and so on."""
+        yield self
+        if self.started_from:
+            yield from self.started_from.lineage()
+
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        content = {"dataset": self.dataset, "subjects": None if self.subjects is None else list(self.subjects)}
+        subjects = None if self.subjects is None else list(self.subjects)
+        content = {"dataset": self.dataset, "subjects": subjects, "pictures": list(self.pictures)}
         own = {"sha256": self.sha256} if self.sha256 else {}
         return {**own, **content, **({"started_from": self.started_from.as_dict()} if self.started_from else {})}
 
@@ -103,8 +113,13 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet, start: TrainedRun | N
     ModelError
         if it was not, or the folder holds something else.
     """
-    trained_on = sorted({str(entry.info["subject"]) for entry in shards.entries("train")})
-    origin = Origin(dataset_identity(shards), tuple(trained_on), started_from=start.origin if start else None)
+    trained_on = shards.entries("train")
+    origin = Origin(
+        dataset_identity(shards),
+        tuple(sorted({str(entry.info["subject"]) for entry in trained_on})),
+        tuple(sorted({entry.flash_sha256 for entry in trained_on if is_unaugmented(entry.info)})),
+        started_from=start.origin if start else None,
+    )
     if not (run / RUN_FILE).exists():
         if run.exists() and not run.is_dir():
             raise ModelError(f"{run} is a file; give a new or empty folder for the run")
@@ -227,14 +242,15 @@ def _origin_of(path: Path, metadata: Mapping[str, str]) -> Origin:
         origin = read_origin(folder)
         if dataset in ("", origin.dataset):  # not a file that was copied there from another run
             return replace(origin, sha256=sha256)
-    return Origin(dataset, None, sha256, Origin(sha256=start) if start else None)
+    return Origin(dataset, sha256=sha256, started_from=Origin(sha256=start) if start else None)
 
 
 def _origin_in(content: Mapping[str, Any]) -> Origin:
-    subjects, start = content.get("subjects"), content.get("started_from")
+    subjects, pictures, start = (content.get(name) for name in ("subjects", "pictures", "started_from"))
     return Origin(
         str(content.get("dataset", "")),
         tuple(map(str, subjects)) if isinstance(subjects, list) else None,
+        tuple(map(str, pictures)) if isinstance(pictures, list) else (),  # not kept by older runs
         str(content.get("sha256", "")),
         _origin_in(start) if isinstance(start, dict) else None,
     )

@@ -145,8 +145,21 @@ def test_a_run_that_was_trained_on_the_people_it_is_measured_on_is_noticed(run: 
     assert evaluate([run], shards, device="cpu").notes == ()
     other = write_shards(tmp_path / "other", {"train": range(7, 9), "test": range(2, 6)})
     (note,) = evaluate([run], other, device="cpu").notes
-    assert "run was trained on 2 of the 4 subjects of this split (by their ids: S002, S003)" in note
+    assert "run was trained on 2 of the 4 subjects of this split (S002, S003); its figures say nothing" in note
     assert "> **Note:** run was trained on 2 of" in (run / "evaluation-test" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_of_namesakes_in_another_data_set_only_that_is_said(run: Path, shards: Path, tmp_path: Path, older: bool) -> None:
+    """S002 and S003 with other pictures may be anybody; a run from before pictures were kept knows nobody's."""
+    if older:
+        identity = json.loads((run / "run.json").read_text())
+        del identity["pictures"]
+        (run / "run.json").write_text(json.dumps(identity))
+    other = write_shards(tmp_path / "other", {"train": range(7, 9), "test": range(2, 6)}, size=40 if older else 48)
+    (note,) = evaluate([run], other, device="cpu").notes
+    assert "in which 2 of the 4 subjects of this split have namesakes (S002, S003); the pictures do not tell" in note
+    assert evaluate([run], shards, device="cpu").notes == ()
 
 
 def test_a_run_that_does_not_say_whom_it_was_trained_on_is_noticed_on_other_data(

@@ -48,7 +48,7 @@ def test_whom_the_first_weights_were_trained_on_is_not_forgotten(shards: Path, f
     run = tmp_path / "run"
     train(other, run, tuned(finished, tmp_path), device="cpu")
     (note,) = evaluate([run], other, device="cpu").notes
-    assert "run was trained on 1 of the 1 subjects of this split (by their ids: S003)" in note
+    assert "run was trained on 1 of the 1 subjects of this split (S003)" in note
     loose = Path(shutil.copy(run / "best.safetensors", tmp_path / "loose.safetensors"))
     (note,) = evaluate([loose], other, device="cpu").notes
     assert "loose was trained on another data set and does not say on whom" in note
