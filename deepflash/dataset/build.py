@@ -26,7 +26,7 @@ from deepflash.dataset.parameters import Parameters
 from deepflash.dataset.pieces import Piece, canonical, check_photographs, essence, render_piece, versions
 from deepflash.dataset.split import Split, balanced_split, notes_on, pose_table, split_by_subject
 from deepflash.dataset.statistics import PixelSums
-from deepflash.dataset.variants import face_of
+from deepflash.dataset.variants import check_face
 from deepflash.errors import DatasetError, DeepflashError, PairError
 from deepflash.faces import require_faces
 from deepflash.files import sweep_temporaries
@@ -144,13 +144,13 @@ def _candidates(build: _Build) -> tuple[list[_Candidate], Account]:
 
 def _candidate(alignment: Alignment, parameters: Parameters) -> _Candidate:
     digest = hashlib.sha256(canonical(essence(alignment))).hexdigest()
-    reason = parameters.gate.reason_against(alignment) or _reason_against_faces(alignment)
+    reason = parameters.gate.reason_against(alignment) or _reason_against_faces(alignment, parameters)
     return _Candidate(alignment.pair_id, alignment.subject, alignment.pose, digest, reason)
 
 
-def _reason_against_faces(alignment: Alignment) -> str:
+def _reason_against_faces(alignment: Alignment, parameters: Parameters) -> str:
     try:
-        face_of(alignment)
+        check_face(alignment, parameters.variants)
     except DatasetError as error:
         return str(error)
     return ""
@@ -317,7 +317,7 @@ def _notes(
 def _leakage(rendered: _Rendered, part_of: dict[str, str]) -> dict[str, Any]:
     embeddings: dict[str, list[Any]] = {}
     for candidate, piece in rendered:
-        if piece.embedding is not None:
+        if piece.embedding is not None and len(piece.embedding):
             embeddings.setdefault(candidate.subject, []).append(piece.embedding)
     suspects = find_leaks(embeddings, part_of)
     return {

@@ -59,7 +59,7 @@ class Piece:
     flash_sums, studio_sums
         Of the un-augmented sample's pixels.
     embedding
-        Of the face (see `face_embedding`), or None if it was not asked for.
+        Of the face (see `face_embedding`), of no numbers if there is none; None if it was not asked for.
     """
 
     path: Path
@@ -157,8 +157,8 @@ def _write(alignment: Alignment, photographs: Photographs, parameters: Parameter
 
 
 def _embedding(alignment: Alignment, photographs: Photographs) -> NDArray[np.float32]:
-    portrait, face = face_portrait(alignment, photographs, PORTRAIT_PX, _PORTRAIT_ENLARGEMENT)
-    return face_embedding(portrait, face).astype(np.float32)
+    found = face_portrait(alignment, photographs, PORTRAIT_PX, _PORTRAIT_ENLARGEMENT)
+    return face_embedding(*found).astype(np.float32) if found else np.empty(0, np.float32)
 
 
 def _described(path: Path, beside: Path | None) -> Piece:

@@ -63,7 +63,7 @@ def render_variants(
     Parameters
     ----------
     alignment
-        The registered pair, with a face in at least one photograph.
+        The registered pair. Without a face it turns about the middle of the picture, and has no variant of the face frame.
     size
         Side of the samples in pixels.
     variants
@@ -74,20 +74,19 @@ def render_variants(
     Yields
     ------
     Rendered
-        Its info holds subject, session, take, pair_id, pose, verdict, variant, size, valid_fraction (0 to 1), face_box (left,
-        top, right, bottom) and landmarks in sample pixels; flash_size and studio_size, (width, height) of the photographs,
-        flash_from_sample and studio_from_sample, in full-resolution pixels.
+        Its info holds subject, session, take, pair_id, pose, verdict, variant, size, valid_fraction (0 to 1); if there is a
+        face, face_box (left, top, right, bottom) and landmarks in sample pixels; flash_size and studio_size, (width, height)
+        of the photographs, flash_from_sample and studio_from_sample, in full-resolution pixels.
 
     Raises
     ------
     DatasetError
-        if the pair has no face, or a photograph has not the size that was registered.
+        if a variant wants a face that the pair has not, or a photograph has not the size that was registered.
     PictureError
         if a photograph cannot be read.
     """
     wanted = variants or paper_variants()
     decoded = photographs or read_photographs(alignment, size, wanted)
-    face = face_of(alignment)
     upright: dict[Variant, tuple[Picture, Picture]] = {}
     for variant, from_sample in zip(wanted.variants, _maps(alignment, size, wanted), strict=True):
         # the pixels of a mirrored variant lie on the same points as those of its twin: interpolated once, both are exact
@@ -96,34 +95,51 @@ def render_variants(
             twin_map = compose(from_sample, _mirror(size)) if variant.mirrored else from_sample
             upright[twin] = _interpolated(decoded, np.array(alignment.moving_from_fixed), twin_map, size)
         flash, studio = (_mirrored(picture) if variant.mirrored else picture for picture in upright[twin])
-        yield Rendered(flash, studio, _info(alignment, variant, face, from_sample, size))
+        yield Rendered(flash, studio, _info(alignment, variant, from_sample, size))
 
 
-def face_portrait(alignment: Alignment, photographs: Photographs, size: int, face_enlargement: float) -> tuple[Picture, Face]:
-    """Return the subject's face under studio light, upright, as a square of `size` pixels, and where in it the face is."""
+def face_portrait(
+    alignment: Alignment, photographs: Photographs, size: int, face_enlargement: float
+) -> tuple[Picture, Face] | None:
+    """Return the subject's face under studio light, upright, as a square of `size` pixels, and where in it the face is.
+
+    None if there is no face.
+    """
     face = face_of(alignment)
+    if face is None:
+        return None
     from_portrait = flash_from_sample(Variant(0, "face", False), face, alignment.size, size, face_enlargement)
     studio_from_portrait = compose(np.array(alignment.moving_from_fixed), from_portrait)
     picture = resample(photographs.studio, studio_from_portrait, size, shrink_of(from_portrait))
     return picture, map_face(face, inverse(from_portrait))
 
 
-def face_of(alignment: Alignment) -> Face:
-    """Return the subject's face in pixels of the flash photograph: found there, or else in the studio photograph.
-
-    Raises
-    ------
-    DatasetError
-        if it was found in neither.
-    """
+def face_of(alignment: Alignment) -> Face | None:
+    """Return the face in pixels of the flash photograph: found there, or else in the studio photograph, or in neither: None."""
     if alignment.flash_face is not None:
         return alignment.flash_face
     if alignment.studio_face is not None:
         return map_face(alignment.studio_face, inverse(np.array(alignment.moving_from_fixed)))
-    raise DatasetError(f"pair {alignment.pair_id} has no face to rotate about and to crop to; photograph it again")
+    return None
 
 
-def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int], size: int, face_enlargement: float) -> Affine:
+def check_face(alignment: Alignment, variants: VariantSet) -> None:
+    """Check that a pair has a face if a variant is cropped to it.
+
+    Raises
+    ------
+    DatasetError
+        if it has none.
+    """
+    if face_of(alignment) is None and any(variant.frame == "face" for variant in variants.variants):
+        raise DatasetError(
+            f"pair {alignment.pair_id} has no face to crop to; photograph it again, or declare variants of the wide frame alone"
+        )
+
+
+def flash_from_sample(
+    variant: Variant, face: Face | None, photograph: tuple[int, int], size: int, face_enlargement: float
+) -> Affine:
     """Return the map from a sample's pixels to the flash photograph's.
 
     Parameters
@@ -131,7 +147,7 @@ def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int],
     variant
         Rotation, frame and mirror.
     face
-        In pixels of the flash photograph.
+        In pixels of the flash photograph; None for the wide frame about the middle of the photograph.
     photograph
         (width, height) of the flash photograph in pixels.
     size
@@ -139,7 +155,7 @@ def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int],
     face_enlargement
         Side of the face frame over the longer side of the face box.
     """
-    left, top, right, bottom = face.box
+    left, top, right, bottom = face.box if face else (0, 0, photograph[0] - 1, photograph[1] - 1)
     face_centre = np.array([(left + right) / 2, (top + bottom) / 2])
     side = float(min(photograph))
     if variant.frame == "face":
@@ -155,6 +171,7 @@ def flash_from_sample(variant: Variant, face: Face, photograph: tuple[int, int],
 
 
 def _maps(alignment: Alignment, size: int, variants: VariantSet) -> list[Affine]:
+    check_face(alignment, variants)
     face = face_of(alignment)
     return [flash_from_sample(variant, face, alignment.size, size, variants.face_enlargement) for variant in variants.variants]
 
@@ -175,8 +192,7 @@ def _mirrored(picture: Picture) -> Picture:
     return np.ascontiguousarray(picture[:, ::-1])
 
 
-def _info(alignment: Alignment, variant: Variant, face: Face, from_sample: Affine, size: int) -> dict[str, Any]:
-    there = map_face(face, inverse(from_sample))
+def _info(alignment: Alignment, variant: Variant, from_sample: Affine, size: int) -> dict[str, Any]:
     studio_from_sample = compose(np.array(alignment.moving_from_fixed), from_sample)
     covered = valid_fraction(size, (from_sample, alignment.size), (studio_from_sample, alignment.studio_size))
     return {
@@ -189,13 +205,20 @@ def _info(alignment: Alignment, variant: Variant, face: Face, from_sample: Affin
         "variant": asdict(variant),
         "size": size,
         "valid_fraction": round(covered, 4),
-        "face_box": _rounded(there.box),
-        "landmarks": {name: [_rounded(point) for point in points] for name, points in there.landmarks.items()},
+        **_face_info(face_of(alignment), from_sample),
         "flash_size": list(alignment.size),
         "studio_size": list(alignment.studio_size),
         "flash_from_sample": from_sample.tolist(),
         "studio_from_sample": studio_from_sample.tolist(),
     }
+
+
+def _face_info(face: Face | None, from_sample: Affine) -> dict[str, Any]:
+    if face is None:
+        return {}
+    there = map_face(face, inverse(from_sample))
+    landmarks = {name: [_rounded(point) for point in points] for name, points in there.landmarks.items()}
+    return {"face_box": _rounded(there.box), "landmarks": landmarks}
 
 
 def _check_size(alignment: Alignment, light: str, found: tuple[int, int], registered: tuple[int, int]) -> None:

@@ -27,6 +27,7 @@ from deepflash.dataset.parameters import Parameters
 from deepflash.dataset.pieces import Piece, render_piece
 from deepflash.dataset.statistics import PixelSums
 from deepflash.dataset.variant_set import Variant, VariantSet
+from deepflash.dataset.verify import verify
 from deepflash.errors import DatasetError, ExitCode, PairError, ShardError
 from deepflash.files import sha256_of
 from deepflash.pairs import Alignment, load_alignments, save_alignment
@@ -155,6 +156,19 @@ def test_what_cannot_be_used_is_set_aside_with_its_reason_and_the_rest_goes_on(a
     shards = open_shards(tmp_path / "shards")
     assert [item["item"] for item in shards.manifest["set_aside"]] == sorted(reasons)
     assert {entry.info["pair_id"] for entry in shards.entries("train")} == {"S004-a-01"}
+
+
+def test_pairs_without_faces_make_a_data_set_whose_variants_want_none(aligned: Path, tmp_path: Path) -> None:
+    """Also beside a pair with a face, whose likeness is looked for."""
+    whole = VariantSet((Variant(0, "wide", False),), 1.5)
+    for pair_id in ("S001-a-01", "S001-a-02", "S002-a-01", "S003-a-01"):
+        change(aligned, pair_id, flash_face=None, studio_face=None, verdict="bad", reasons=("no face was found",))
+    parameters = dataclasses.replace(SMALL, variants=whole, gate=Gate(verdicts=("good", "bad")), leakage_check=True)
+    account = build_dataset(aligned, tmp_path / "shards", parameters, workers=1)
+    assert account.sentence() == "5 pairs in = 5 done + 0 skipped + 0 set aside"
+    shards = open_shards(tmp_path / "shards")
+    assert shards.manifest["leakage"]["subjects_compared"] == 1
+    assert not verify(tmp_path / "shards").faults
 
 
 def test_when_nothing_can_be_used_no_data_set_is_written(tmp_path: Path, make_alignment: MakeAlignment) -> None:

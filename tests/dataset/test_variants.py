@@ -228,8 +228,19 @@ def test_a_face_found_only_under_studio_light_is_taken_over(make_alignment: Make
 
 
 def test_a_pair_without_any_face_is_refused(make_alignment: MakeAlignment) -> None:
-    with pytest.raises(DatasetError, match=r"pair S001-a-01 has no face .* photograph it again"):
+    with pytest.raises(DatasetError, match=r"pair S001-a-01 has no face .* photograph it again.* wide frame alone"):
         next(render_variants(make_alignment(flash_face=None), SIZE))
+
+
+def test_without_any_face_the_middle_is_cut_out_if_no_variant_wants_one(
+    make_alignment: MakeAlignment,
+) -> None:
+    """Such as the landscapes of EBB!; the photograph is 390 x 520."""
+    alignment = make_alignment(flash_face=None)
+    (sample,) = render_variants(alignment, SIZE, variants=VariantSet((Variant(0, "wide", False),), 1.5))
+    middle = np.asarray(Image.open(alignment.flash))[65:455]
+    assert mean_difference(sample.flash, cv2.resize(middle, (SIZE, SIZE), interpolation=cv2.INTER_AREA)) < 1
+    assert "face_box" not in sample.info
 
 
 def test_a_photograph_of_another_size_than_registered_is_refused(make_alignment: MakeAlignment) -> None:
