@@ -30,7 +30,7 @@ from deepflash.model.enhancement.matte import MATTE_SIDE_PX, subject_matte
 from deepflash.model.enhancement.red_eye import correct_red_eyes
 from deepflash.model.enhancement.regions import Frame, frames_of
 from deepflash.model.enhancement.rendering import Subject, render
-from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, make_layer
+from deepflash.model.enhancement.upsampling import Layer, Maps, difference_at, luma_of, make_layer
 from deepflash.model.network import STRIDE
 from deepflash.model.runs import TrainedRun, answer, load_run, usable_device
 from deepflash.pairs import Face
@@ -64,7 +64,7 @@ class Enhancer:
         Returns
         -------
         Photo
-            The same size, type and colour space.
+            The same size, type and colour space; a photograph without colour gets none.
 
         Raises
         ------
@@ -128,6 +128,8 @@ class Enhancer:
         copies += [_reduced(photo.pixels[f.top : f.bottom, f.left : f.right], (size, size)) for f in frames]
         seen = [srgb_of(copy, photo.profile) for copy in copies]
         answers = self._differences(seen)
+        if _is_grey(seen[0]):
+            answers = [np.repeat(luma_of(difference)[..., None], 3, axis=2) for difference in answers]
         made = [
             make_layer(frame, (width, height), copy, _in_space_of(photo, srgb, difference))
             for frame, copy, srgb, difference in zip([whole, *frames], copies, seen, answers, strict=True)
@@ -173,7 +175,9 @@ def _faces_of(photo: Photo) -> list[Face]:
     copy, photo_from_copy = _copy(photo, PEOPLE_SIDE_PX)
     faces = [map_face(face, photo_from_copy) for face in find_people(srgb_of(copy, photo.profile))]
     if not faces:
-        raise NoFaceError("no face was found in the photograph; --whole treats the entire picture")
+        raise NoFaceError(
+            "no face was found in the photograph; turn it if it is not upright; --whole treats the entire picture"
+        )
     return faces
 
 
@@ -232,6 +236,10 @@ def _reduced(pixels: Pixels, shape: tuple[int, int]) -> Picture:
     smaller = shape[0] < pixels.shape[1]
     copy = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return np.asarray(copy if copy.dtype == np.uint8 else np.rint(copy / 257), dtype=np.uint8)
+
+
+def _is_grey(picture: Picture) -> bool:
+    return bool((picture == picture[..., :1]).all())
 
 
 def _batches(pictures: Sequence[Picture]) -> Iterator[Picture]:

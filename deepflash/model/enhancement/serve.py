@@ -152,7 +152,9 @@ class _Studio:
         try:
             return make(photo, look)
         except NoFaceError as error:
-            raise RequestError(_NOBODY_FOUND, f"no face was found in {name}; it can be treated as a whole") from error
+            raise RequestError(
+                _NOBODY_FOUND, f"no face was found in {name}; turn it if it is not upright, or treat it as a whole"
+            ) from error
 
     def _make_preview(self, photo: Photo, look: Look) -> dict[str, Any]:
         small = _reduced(photo)

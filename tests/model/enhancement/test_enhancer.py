@@ -16,6 +16,7 @@ from deepflash.model.runs import TrainedRun, build_network
 from deepflash.pairs import Face
 from deepflash.photos import Photo, from_srgb, srgb_of
 from deepflash.pictures import Picture
+from tests.model.enhancement.stand_ins import warming_enhancer
 from tests.model.tiny_dataset import flash_and_studio
 from tests.profiles import WIDE
 
@@ -208,8 +209,22 @@ def test_a_mask_must_fit() -> None:
         enhancer.enhance_picture(picture, Look(whole=True, background=(0, 0, 0)))
 
 
+@pytest.mark.parametrize("depth", [1, 257])
+def test_a_grey_photograph_gets_no_colour(depth: int) -> None:
+    """The network, which has seen colour alone, would tint the person; the change of light stays."""
+    light = cv2.cvtColor(photograph(128, 96), cv2.COLOR_RGB2GRAY) // 2 + 60
+    grey = np.repeat(light[..., None], 3, axis=2).astype(np.uint8 if depth == 1 else np.uint16) * depth
+    result = warming_enhancer().enhance_picture(grey.astype(grey.dtype), WHOLE)
+    assert (result == result[..., :1]).all()
+    added = 0.299 * 0.4 + 0.587 * 0.04 - 0.114 * 0.1  # Rec. 601
+    assert np.abs(result / depth - (grey / depth + 255 * added)).max() <= 0.51
+    coloured = grey.copy()
+    coloured[:24, :24, 0] += 40 * depth
+    assert (warming_enhancer().enhance_picture(coloured, WHOLE)[-24:, -24:, 0] > result[-24:, -24:, 0]).all()
+
+
 def test_nobody_in_the_photograph_is_a_sentence() -> None:
-    with pytest.raises(NoFaceError, match="--whole treats the entire picture"):
+    with pytest.raises(NoFaceError, match="turn it if it is not upright; --whole treats the entire picture"):
         enhancer_with(brighter).enhance_picture(np.full((100, 150, 3), 200, np.uint8))
 
 

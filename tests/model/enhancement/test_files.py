@@ -105,7 +105,7 @@ def test_no_face_is_a_sentence_that_says_what_to_do(finished: Path, tmp_path: Pa
     Image.new("RGB", (160, 120), "white").save(tmp_path / "screen.png")
     account = enhance_files([tmp_path / "screen.png"], finished, Results(tmp_path / "out"))
     assert [aside.reason for aside in account.set_aside] == [
-        "no face was found in the photograph; --whole treats the entire picture"
+        "no face was found in the photograph; turn it if it is not upright; --whole treats the entire picture"
     ]
 
 

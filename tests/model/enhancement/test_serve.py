@@ -137,7 +137,7 @@ def test_a_preview_is_small_and_keeps_what_is_transparent(client: httpx.Client) 
 def test_a_photograph_without_a_face_can_be_treated_as_a_whole(client: httpx.Client) -> None:
     refused = client.post("/preview", params={"name": "coffee.jpg"}, content=FACELESS)
     assert refused.status_code == 409
-    assert refused.json()["error"] == "no face was found in coffee.jpg; it can be treated as a whole"
+    assert refused.json()["error"] == "no face was found in coffee.jpg; turn it if it is not upright, or treat it as a whole"
     assert client.post("/preview", params={"whole": "1"}, content=FACELESS).status_code == 200
 
 
