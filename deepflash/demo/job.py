@@ -1,5 +1,6 @@
 """Run every stage on the emulated studio, each through the function that its own command calls."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from deepflash.demo.figures import contact_sheet_png, training_curve_svg
 from deepflash.demo.page import render_page
 from deepflash.demo.story import gather
 from deepflash.errors import DeepflashError, NoFaceError
-from deepflash.files import write_durably
+from deepflash.files import write_durably, write_json
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
 from deepflash.model.enhancement.enhancer import load_enhancer
@@ -30,12 +31,15 @@ from deepflash.model.train import train
 from deepflash.pairs import Pair, find_pairs
 from deepflash.pictures import encode, read_rgb
 from deepflash.progress import Report
+from deepflash.shards import DATASET_FILE
 
 CAMERA_SIZE = (780, 1040)
 """Width and height of the demo's photographs in pixels: 13 megapixels would show the same and take longer."""
 
 SAMPLE_SIZE = 128
 RECIPE = "quick"
+PLAN_FILE = "demo.json"
+PLAN_FORMAT = 1
 
 Shown = Callable[[str], AbstractContextManager[Report]]
 
@@ -80,11 +84,13 @@ def run_demo(folder: Path, *, sitters: Path | None, subjects: int, poses: int, s
     Raises
     ------
     DeepflashError
-        if a stage fails.
+        if a stage fails, or the folder holds the demo of other people or poses.
     """
+    _enter(folder, {"format": PLAN_FORMAT, "subjects": subjects, "poses": poses, "sitters": _named(sitters)})
     raw, aligned, shards, run = (folder / name for name in ("raw", "aligned", "shards", "run"))
-    with shown("capture") as report:
-        _capture_all(raw, sitters, subjects, poses, report)
+    if not (shards / DATASET_FILE).exists():  # whom the emulated camera failed in the end is not asked again after that
+        with shown("capture") as report:
+            _capture_all(raw, sitters, subjects, poses, report)
     with shown("align") as report:
         _require_success(align_batch(raw, aligned, workers=usable_cores(), report=report))
     with shown("build") as report:
@@ -107,6 +113,31 @@ def run_demo(folder: Path, *, sitters: Path | None, subjects: int, poses: int, s
         write_durably(folder / "contact-sheet.png", contact_sheet_png(story))
         report(3, 3, "contact-sheet.png")
     return DemoResult(folder / "report.html", folder / "contact-sheet.png", portraits, evaluation)
+
+
+def _enter(folder: Path, plan: dict[str, Any]) -> None:
+    """Note in the folder what it is the demo of, or refuse to make another one of it."""
+    path = folder / PLAN_FILE
+    if not path.exists():
+        write_json(path, plan)
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DeepflashError(f"{path} is damaged ({error}); remove {folder}, or give another folder") from error
+    if begun != plan:
+        raise DeepflashError(
+            f"{folder} holds another demo ({_in_words(begun)}); give another folder, or the same options again"
+        )
+
+
+def _in_words(plan: Any) -> str:
+    known = plan if isinstance(plan, dict) else {}
+    return ", ".join(f"{name} {known.get(name)}" for name in ("subjects", "poses", "sitters") if known.get(name) is not None)
+
+
+def _named(sitters: Path | None) -> str | None:
+    return None if sitters is None else str(sitters.resolve())
 
 
 def _capture_all(raw: Path, sitters: Path | None, subjects: int, poses: int, report: Report) -> None:

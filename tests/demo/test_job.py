@@ -4,12 +4,14 @@ import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from deepflash.demo.job import DemoResult, run_demo
+from deepflash.errors import DeepflashError
 from deepflash.pairs import find_pairs
 from deepflash.progress import silent
 from deepflash.shards import open_shards
@@ -62,3 +64,15 @@ def test_a_second_call_photographs_and_trains_nothing_anew(demo: tuple[Path, Dem
     assert {path: path.stat().st_mtime_ns for path in (folder / "raw").rglob("*.jpg")} == before
     assert (folder / "run" / "weights.safetensors").read_bytes() == weights
     assert again.evaluation == first.evaluation
+
+
+@pytest.mark.parametrize("changed", [{"poses": 2}, {"subjects": 4}, {"sitters": Path(__file__).parent}])
+def test_another_demo_in_the_same_folder_is_refused_before_anything_is_photographed(
+    demo: tuple[Path, DemoResult], changed: dict[str, Any]
+) -> None:
+    folder, _ = demo
+    before = sorted(folder.rglob("*"))
+    wanted = {"sitters": None, "subjects": 3, "poses": 1, **changed}
+    with pytest.raises(DeepflashError, match=r"holds another demo \(subjects 3, poses 1\); give another folder"):
+        run_demo(folder, **wanted, shown=lambda _label: nullcontext(silent))
+    assert sorted(folder.rglob("*")) == before
