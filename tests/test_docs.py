@@ -46,8 +46,27 @@ def test_documented_commands_parse(line: str) -> None:
 
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name} links to {target}, which does not exist"
+            assert not heading or heading in headings(there), f"{page.name} links to {target}#{heading}, which is no heading"
+
+
+def headings(page: Path) -> list[str]:
+    """Return a page's headings as the anchors that GitHub makes of them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found]
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    reached, next_pages = set(), [ROOT / "README.md"]
+    while next_pages:
+        page = next_pages.pop().resolve()
+        if page not in reached:
+            reached.add(page)
+            links = re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+            next_pages += [page.parent / link for link in links]
+    assert set((ROOT / "docs").rglob("*.md")) <= reached
 
 
 def test_decisions_are_numbered_without_gaps_and_listed_by_their_titles() -> None:
