@@ -1,5 +1,6 @@
 """Progress of long work: a bar when a person watches, plain lines when not. Always on stderr."""
 
+import os
 import sys
 import time
 from collections import deque
@@ -11,6 +12,7 @@ Report = Callable[[int, int, str], None]
 """Called by long work as `report(done, total, note)`; the note is a few words, or empty."""
 
 _PLAIN_LINE_EVERY_S = 10.0
+_BESIDE_THE_NOTE = 45  # columns of a terminal: label 10, bar 4, count 11, two times 7 each, gaps
 _LOOK_BACK_S = 120.0  # the time left follows the speed of late: what an earlier run finished flies past
 
 
@@ -21,7 +23,7 @@ def silent(done: int, total: int, note: str = "") -> None:
 @contextmanager
 def shown(label: str) -> Iterator[Report]:
     """Yield a `Report` that shows `label` with what is done: a bar on a terminal (if rich is there), else a line every 10 s."""
-    if sys.stderr is not None and sys.stderr.isatty() and find_spec("rich"):
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and find_spec("rich"):
         with _bar(label) as report:
             yield report
     else:
@@ -32,16 +34,20 @@ def shown(label: str) -> Iterator[Report]:
 def _bar(label: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    console = Console(stderr=True)
+    whole = Column(no_wrap=True)  # what shrinks on a narrow terminal is the bar, and then the note
+    note = Column(no_wrap=True, max_width=max(console.width - _BESIDE_THE_NOTE, 1))
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        MofNCompleteColumn(table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.fields[note]}", table_column=note),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_LOOK_BACK_S) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_LOOK_BACK_S) as progress:
         task = progress.add_task(label, total=None, note="")
 
         def report(done: int, total: int, note: str = "") -> None:

@@ -1,6 +1,7 @@
 """Progress goes to stderr: lines that a log can hold when nobody watches, a bar on a terminal."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -48,15 +49,22 @@ def test_lines_say_how_long_the_rest_takes_at_the_speed_of_late(
     assert lines[-1] == "align: 10000/10000 1 set aside"
 
 
-def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def watched(monkeypatch: pytest.MonkeyPatch, columns: int = 120) -> Terminal:
+    """Let stderr be a terminal for the rest of the test."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm")
+    return terminal
+
+
+def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
     with shown("align") as report:
         report(3, 8, "S001-a-03")
     assert "align" in terminal.getvalue()
@@ -64,14 +72,23 @@ def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) ->
     assert "S001-a-03" in terminal.getvalue()
 
 
-def test_a_terminal_without_rich_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_terminal_the_note_gives_way_to_the_numbers(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch, columns)
+    with shown("train") as report:
+        report(3, 500, "loss 0.02341, 14.3 pictures/s, 1.1 GB, and more words than there is room for")
+    seen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\n", "\r").split("\r")
+    assert max(map(len, seen)) <= columns
+    assert re.search(r" 3/500 \d:\d\d:\d\d \S+ loss 0.02.*…", seen[-2])
 
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+
+@pytest.mark.parametrize("lacking", ["rich", "a cursor that moves"])
+def test_a_terminal_that_can_show_no_bar_gets_lines(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
+    if lacking == "rich":
+        monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    else:
+        monkeypatch.setenv("TERM", "dumb")
     with shown("train") as report:
         report(3, 8, "loss 0.1")
     assert terminal.getvalue() == "train: 3/8 loss 0.1\n"
