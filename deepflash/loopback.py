@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from deepflash.errors import DeepflashError, ServingError
@@ -27,7 +27,9 @@ _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+"""Of every answer."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -38,6 +40,24 @@ class RequestError(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+def check_sender(connection: HTTPConnection, *, origin_needed: bool = False) -> None:
+    """Raise RequestError unless a request is addressed to a loopback name and does not come from another page.
+
+    Parameters
+    ----------
+    connection
+        A request, or a WebSocket that has not been accepted.
+    origin_needed
+        Refuse who does not say where it comes from, too: what a browser's page always says when it sends something.
+    """
+    host = connection.headers.get("host", "")
+    if _name_in(host) not in _LOOPBACK:
+        raise RequestError(403, f"this server is not {host!r}; open it as http://127.0.0.1 with its port")
+    origin = connection.headers.get("origin")
+    if origin != f"http://{host}" and (origin_needed or origin is not None):
+        raise RequestError(403, "another page may not ask this server; use its own page")
 
 
 def guarded(handler: Handler, status_of: Callable[[Exception], int]) -> Handler:
@@ -53,13 +73,13 @@ def guarded(handler: Handler, status_of: Callable[[Exception], int]) -> Handler:
 
     async def guarded(request: Request) -> Response:
         try:
-            _check_sender(request)
+            check_sender(request)
             response = await handler(request)
         except RequestError as error:
             response = JSONResponse({"error": str(error)}, error.status)
         except (DeepflashError, OSError) as error:
             response = JSONResponse({"error": str(error)}, status_of(error))
-        response.headers.update(_HEADERS)
+        response.headers.update(HEADERS)
         return response
 
     return guarded
@@ -118,15 +138,6 @@ def _listen(port: int) -> socket.socket:
         raise ServingError(
             f"port {port} cannot be listened on ({error.strerror}); use another --port, or 0 for a free one"
         ) from error
-
-
-def _check_sender(request: Request) -> None:
-    host = request.headers.get("host", "")
-    if _name_in(host) not in _LOOPBACK:
-        raise RequestError(403, f"this server is not {host!r}; open it as http://127.0.0.1 with its port")
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"http://{host}":
-        raise RequestError(403, "another page may not ask this server; use its own page")
 
 
 def _name_in(host: str) -> str | None:

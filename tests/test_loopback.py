@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from deepflash.errors import PictureError, ServingError
-from deepflash.loopback import RequestError, guarded, page_of, served
+from deepflash.loopback import RequestError, check_sender, guarded, page_of, served
 
 
 async def _greet(_request: Request) -> Response:
@@ -24,13 +24,18 @@ async def _refuse(_request: Request) -> Response:
     raise RequestError(410, "that is over")
 
 
+async def _take_in(request: Request) -> Response:
+    check_sender(request, origin_needed=True)
+    return PlainTextResponse("taken in")
+
+
 async def _fail(_request: Request) -> Response:
     raise PictureError("photo.jpg is not a picture")
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    handlers = {"/": _greet, "/refuse": _refuse, "/fail": _fail}
+    handlers = {"/": _greet, "/refuse": _refuse, "/fail": _fail, "/take-in": _take_in}
     app = Starlette(routes=[Route(path, guarded(handler, lambda _: 422)) for path, handler in handlers.items()])
     with served(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         yield client
@@ -60,6 +65,13 @@ def test_its_own_page_may_ask_under_each_loopback_name(client: httpx.Client) -> 
     port = client.base_url.port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
         assert client.get("/", headers={"Host": host, "Origin": f"http://{host}"}).text == "welcome"
+
+
+def test_where_only_the_own_page_may_send_who_does_not_say_where_it_comes_from_is_refused(client: httpx.Client) -> None:
+    here = f"http://127.0.0.1:{client.base_url.port}"
+    assert client.get("/take-in").status_code == 403
+    assert client.get("/take-in", headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.get("/take-in", headers={"Origin": here}).text == "taken in"
 
 
 def test_what_is_refused_or_fails_has_its_status_and_a_sentence(client: httpx.Client) -> None:

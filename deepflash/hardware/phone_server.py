@@ -34,6 +34,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deepflash.errors import CameraError
 from deepflash.hardware.phone_clock import PhoneClock
+from deepflash.loopback import HEADERS, RequestError, check_sender
 
 MAX_PHOTOGRAPH_BYTES = 64 * 2**20
 """More than any phone's JPEG; a larger upload is refused while it comes."""
@@ -48,12 +49,10 @@ _GONE = "the phone has gone; plug it in, unlock it and bring the page to the fro
 _HANG_UP, _REPLACED, _NOT_UNDERSTOOD = 4000, 4001, 4002  # why a WebSocket was closed; the page knows these numbers
 
 _HEADERS = {
-    "Cache-Control": "no-store",
+    **HEADERS,
     "Cross-Origin-Embedder-Policy": "require-corp",  # with the next one: the page's clock ticks in 5 us instead of 100
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
@@ -224,7 +223,7 @@ class PhoneServer:
 
     def __init__(self, port: int, token: str, line: PhoneLine) -> None:
         self._port = port
-        self._app = _application(port, token, line)
+        self._app = _application(token, line)
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -262,24 +261,17 @@ class PhoneServer:
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(16)
+        return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        listener.close()
         raise CameraError(
             f"phone:{port}: this port cannot be had ({error.strerror}); end what uses it, or name another"
         ) from error
-    return listener
 
 
-def _application(port: int, token: str, line: PhoneLine) -> Starlette:
-    guard = _Guard(port, token)
-
+def _application(token: str, line: PhoneLine) -> Starlette:
     async def page(request: Request) -> Response:
-        guard.check(request, origin_needed=False)
+        _check(request, token, origin_needed=False)
         nonce = secrets.token_urlsafe(16)
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
@@ -290,34 +282,30 @@ def _application(port: int, token: str, line: PhoneLine) -> Starlette:
 
     async def link(websocket: WebSocket) -> None:
         try:
-            guard.check(websocket, origin_needed=True)
-        except HTTPException as error:
-            await websocket.send_denial_response(await refuse(websocket, error))
+            _check(websocket, token, origin_needed=True)
+        except RequestError as error:
+            await websocket.send_denial_response(await _refuse(websocket, error))
             return
         await websocket.accept()
         await _converse(websocket, line)
 
     async def photograph(request: Request) -> Response:
-        guard.check(request, origin_needed=True)
+        _check(request, token, origin_needed=True)
         series, number = request.path_params["series"], request.path_params["number"]
         if not line.awaits(series, number):
-            raise HTTPException(410, "nobody waits for this photograph any more")
+            raise RequestError(410, "nobody waits for this photograph any more")
         try:
             uploaded = await _read_photograph(request)
         except ClientDisconnect as error:
             line.complain(f"photograph {number} broke off on its way; the take is lost")
-            raise HTTPException(400, "it broke off") from error
+            raise RequestError(400, "it broke off") from error
         except ValueError as error:
             line.complain(f"photograph {number} did not arrive: {error}; the take is lost")
-            raise HTTPException(400, str(error)) from error
+            raise RequestError(400, str(error)) from error
         if not line.put(series, number, uploaded):
             line.complain(f"photograph {number} came twice; the take is lost")
-            raise HTTPException(409, "this photograph is here already")
+            raise RequestError(409, "this photograph is here already")
         return Response(status_code=204, headers=_HEADERS)
-
-    async def refuse(_connection: HTTPConnection, error: Exception) -> Response:
-        status, text = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "this failed")
-        return JSONResponse({"error": text}, status_code=status, headers=_HEADERS)
 
     return Starlette(
         routes=[
@@ -325,28 +313,22 @@ def _application(port: int, token: str, line: PhoneLine) -> Starlette:
             WebSocketRoute("/link", link),
             Route("/photographs/{series}/{number:int}", photograph, methods=["PUT"]),
         ],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={RequestError: _refuse, HTTPException: _refuse},
     )
 
 
-class _Guard:
-    """Decides who is let in."""
+def _check(connection: HTTPConnection, token: str, *, origin_needed: bool) -> None:
+    """Raise RequestError unless the request is for us by name, from our own page, and holds the token."""
+    check_sender(connection, origin_needed=origin_needed)
+    if not hmac.compare_digest(connection.query_params.get("token", "").encode(), token.encode()):
+        raise RequestError(403, "open the whole address, with its token; `deepflash capture phone` prints it")
 
-    def __init__(self, port: int, token: str) -> None:
-        self._hosts = {f"localhost:{port}", f"127.0.0.1:{port}"}
-        self._token = token.encode()
 
-    def check(self, connection: HTTPConnection, *, origin_needed: bool) -> None:
-        """Raise HTTPException unless the request is for us by name, from our own page, and holds the token."""
-        host = connection.headers.get("host", "")
-        if host not in self._hosts:
-            raise HTTPException(403, "open the page as localhost, with the port that this computer uses")
-        origin = connection.headers.get("origin")
-        if origin != f"http://{host}" and (origin_needed or origin is not None):
-            raise HTTPException(403, "only the page that this computer serves may do this")
-        given = connection.query_params.get("token", "").encode()
-        if not hmac.compare_digest(given, self._token):
-            raise HTTPException(403, "open the whole address, with its token; `deepflash capture phone` prints it")
+async def _refuse(_connection: HTTPConnection, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        return JSONResponse({"error": str(error)}, error.status, headers=_HEADERS)
+    status, text = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "this failed")
+    return JSONResponse({"error": text}, status, headers=_HEADERS)
 
 
 async def _converse(websocket: WebSocket, line: PhoneLine) -> None:

@@ -299,7 +299,6 @@ def guarded(port: int) -> dict[str, httpx.Response]:
             "wrong token": client.get(f"{here}/", params={"token": token[:-1] + "~"}),
             "umlaut token": client.get(f"{here}/", params={"token": "ä"}),
             "other name": client.get(f"{address}/", params={"token": token}, headers={"host": f"evil.example:{port}"}),
-            "other port": client.get(f"{address}/", params={"token": token}, headers={"host": "localhost:1"}),
             "foreign put": client.put(
                 f"{here}/photographs/a/0", params={"token": token}, headers={"origin": "http://evil.example"}
             ),
