@@ -135,6 +135,7 @@ def _blurred_part(pictures: Tensor, shares: Tensor, kernels_px: Kernels) -> Tens
 
 def _mirrored(length: int, radius: int, device: torch.device) -> Tensor:
     """Return which pixels of a line stand at -radius to length + radius - 1, however short the line is."""
-    period = max(1, 2 * (length - 1))
-    places = torch.arange(-radius, length + radius, device=device) % period
-    return torch.minimum(places, period - places).clamp_max(length - 1)
+    last = torch.arange(length, device=device)[-1:]  # not a number: ONNX has a remainder of tensors alone
+    period = (2 * last).clamp_min(1)
+    places = torch.arange(-radius, length + radius, device=device).remainder(period)
+    return torch.minimum(places, period - places)

@@ -10,6 +10,7 @@ import torch
 from deepflash.accounts import Account
 from deepflash.errors import ModelError
 from deepflash.model.bokeh import Bokeh, at_full_size
+from deepflash.model.enhancement.enhancer import shape_seen
 from deepflash.model.enhancement.files import Results, develop_files
 from deepflash.model.runs import load_run, usable_device
 from deepflash.photos import Photo
@@ -58,7 +59,7 @@ def with_bokeh(network: Bokeh, photo: Photo, size: int) -> Photo:
     photo
         From `read_photo`. Its colours are taken as they are: those of a wider space look a little paler to the network.
     size
-        What the network was trained at, in pixels: the longer side of what it sees.
+        What the network was trained at, in pixels: the shorter side of what it sees.
 
     Returns
     -------
@@ -67,14 +68,8 @@ def with_bokeh(network: Bokeh, photo: Photo, size: int) -> Photo:
     """
     device = next(network.parameters()).device
     pixels = torch.from_numpy(photo.pixels.astype(np.float32)).div_(photo.depth).to(device).permute(2, 0, 1)[None]
-    height, width = _seen(photo.pixels.shape[0], photo.pixels.shape[1], size)
+    width, height = shape_seen(photo.pixels, size)
     blurred = at_full_size(network, pixels, height, width)
     del pixels
     whole = blurred.clamp_(0, 1).mul_(photo.depth).round_()[0].permute(1, 2, 0).cpu().numpy()
     return replace(photo, pixels=np.ascontiguousarray(whole.astype(photo.pixels.dtype)))
-
-
-def _seen(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the size of the copy that the network sees."""
-    scale = size / max(height, width)
-    return max(1, round(scale * height)), max(1, round(scale * width))

@@ -61,12 +61,27 @@ def test_who_is_in_focus_keeps_every_value(shape: tuple[int, int], depth: type[n
     assert made.profile == b"profile"
 
 
-def test_what_is_behind_is_blurred_as_the_network_saw_it() -> None:
-    """Of a photograph as large as the network's own pictures nothing is reduced: the blur is that of equation 1."""
-    pixels = data.astronaut()[:128, 180:276]
-    made = with_bokeh(network_with(0, 0, 0, 1), Photo(pixels), 128)
+@pytest.mark.parametrize(("height", "width"), [(128, 96), (96, 96), (96, 300)])
+def test_what_is_behind_is_blurred_as_the_network_saw_it(height: int, width: int) -> None:
+    """A photograph whose shorter side is the side of the squares that were learned from is not reduced: equation 1 holds."""
+    pixels = cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA)
+    made = with_bokeh(network_with(0, 0, 0, 1), Photo(pixels), 96)
     wanted = blurred(torch.from_numpy(pixels / 255).permute(2, 0, 1)[None].float(), 75)[0].permute(1, 2, 0).numpy()
     assert np.abs(made.pixels / 255 - wanted).max() < 0.6 / 255
+
+
+def test_of_a_strip_the_network_sees_a_smaller_copy() -> None:
+    seen = []
+
+    class Watched(Shares):
+        def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(pictures.shape[-2:]))
+            return super().__call__(pictures)
+
+    network = network_with(1, 0, 0, 0)
+    network.shares = Watched((1, 0, 0, 0))  # type: ignore[method-assign]
+    with_bokeh(network, Photo(np.zeros((20, 4000, 3), np.uint8)), 64)
+    assert seen == [(1, 256)]
 
 
 def test_a_large_photograph_is_blurred_in_proportion() -> None:

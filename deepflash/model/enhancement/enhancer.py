@@ -124,7 +124,7 @@ class Enhancer:
         height, width = photo.pixels.shape[:2]
         size = self.trained.recipe.size
         whole, frames = Frame(0, 0, width, height), frames_of(faces, width, height)
-        copies = [_reduced(photo.pixels, _shape_for(photo.pixels, size))]
+        copies = [_reduced(photo.pixels, shape_seen(photo.pixels, size))]
         copies += [_reduced(photo.pixels[f.top : f.bottom, f.left : f.right], (size, size)) for f in frames]
         seen = [srgb_of(copy, photo.profile) for copy in copies]
         answers = self._differences(seen)
@@ -168,6 +168,16 @@ def load_enhancer(run: str | Path, *, device: str | None = None) -> Enhancer:
         if there is no run, its weights are missing or damaged, or there is no such device.
     """
     return Enhancer(load_run(Path(run), usable_device(device or "cpu")))
+
+
+def shape_seen(pixels: Pixels, size: int) -> tuple[int, int]:
+    """Return (width, height) of the copy of a photograph that a network of that size sees.
+
+    Its shorter side is `size`, as the photograph's is in a data set's squares; of strips the longer is at most 4 times that.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(size / min(height, width), _LONGEST_SHARE * size / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _faces_of(photo: Photo) -> list[Face]:
@@ -222,13 +232,6 @@ def _copy(photo: Photo, side: int) -> tuple[Picture, Affine]:
     copy = _reduced(photo.pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
     across, down = width / copy.shape[1], height / copy.shape[0]
     return copy, np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
-
-
-def _shape_for(pixels: Pixels, size: int) -> tuple[int, int]:
-    """Return (width, height) of a copy whose shorter side is `size`."""
-    height, width = pixels.shape[:2]
-    scale = min(size / min(height, width), _LONGEST_SHARE * size / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _reduced(pixels: Pixels, shape: tuple[int, int]) -> Picture:
