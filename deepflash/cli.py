@@ -70,8 +70,9 @@ def main() -> NoReturn:
             raise
         click.echo(f"Error: the Python module {error.name} is not installed; install it, or all of deepflash", err=True)
         code = ExitCode.FAILURE
-    except BrokenPipeError:  # `| head`: who read our results has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at the end
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
         code = ExitCode.FAILURE
     except OSError as error:
         if error.filename is None and error.errno not in _NOT_OURS:
@@ -79,6 +80,17 @@ def main() -> NoReturn:
         click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}; mend that", err=True)
         code = ExitCode.FAILURE
     sys.exit(int(code or ExitCode.OK))
+
+
+def _nobody_reads() -> bool:
+    """Say whether the pipe that broke is one we print to, whose reader has read enough (`| head`); then print no more."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else Python complains when it flushes at the end
+            return True
+    return False
 
 
 def _end_in_order_when_asked() -> None:
@@ -218,7 +230,6 @@ def _picture_size(_context: click.Context, _parameter: click.Parameter, value: s
 
 size_option = click.option(
     "--size",
-    "size",
     metavar="WIDTHxHEIGHT",
     callback=_picture_size,
     default="3120x4160",
@@ -989,11 +1000,11 @@ def _source(source: Path, pattern: str | None, layout: str | None, words: dict[s
 
     is_list = source.suffix.lower() in SUFFIXES and not source.is_dir()
     if sum((is_list, pattern is not None, layout is not None)) != 1:
-        raise click.UsageError("Give a list (.csv, .tsv, .parquet), or a folder with either --pattern or --layout.")
+        raise click.UsageError("give a list (.csv, .tsv, .parquet), or a folder with either --pattern or --layout")
     if any(words.values()) and pattern is None:
-        raise click.UsageError("--flash-word and --studio-word go with --pattern.")
+        raise click.UsageError("--flash-word and --studio-word go with --pattern")
     if root is not None and not is_list:
-        raise click.UsageError("--root goes with a list.")
+        raise click.UsageError("--root goes with a list")
     if is_list:
         return read_list(source, root)
     if layout is not None:
@@ -1508,8 +1519,10 @@ def style_transfer_command(
     if (mask is None) != (example_mask is None):
         raise click.UsageError("give --mask and --example-mask both, or neither")
     masks = (mask, example_mask) if mask and example_mask else None
-    transfer_style_file(photo, example, out, masks=masks, landmarks=landmarks)
-    click.echo(dumps({"photo": str(photo), "example": str(example), "out": str(out)}) if json else f"{out} is written")
+    notes = transfer_style_file(photo, example, out, masks=masks, landmarks=landmarks)
+    _tell_notes(notes)
+    made = {"photo": str(photo), "example": str(example), "out": str(out), "notes": notes}
+    click.echo(dumps(made) if json else f"{out} is written")
 
 
 @cli.command(

@@ -79,6 +79,12 @@ def test_results_that_nobody_reads_to_the_end_leave_no_traceback() -> None:
     assert (result.returncode, result.stderr) == (1, "")
 
 
+def test_a_pipe_that_broke_within_the_program_is_no_reader_who_left() -> None:
+    code = "import os, deepflash.cli as c; r, w = os.pipe(); os.close(r); c.cli.main = lambda **_: os.write(w, b'x'); c.main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "BrokenPipeError" in result.stderr
+
+
 @pytest.mark.parametrize(("typed", "offered"), [("deepflash ev", "evaluate"), ("deepflash align pair --re", "--report")])
 def test_a_shell_completes_commands_and_options(typed: str, offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_DEEPFLASH_COMPLETE", "bash_complete")
