@@ -3,11 +3,11 @@
 Gharbi et al., Deep Bilateral Learning for Real-Time Image Enhancement, SIGGRAPH 2017. A copy of 256 x 256 pixels decides on
 16 x 16 x 8 affine matrices, by place and by brightness; at full resolution a pixel only looks up its matrix, at its place and
 at the brightness that a guide gives it, and applies it to its colour. Layers, kernels and initialisation are those of the
-authors' published networks (reference: models.md 3). One thing differs: at stride 2 their convolutions are padded on the far
-side only, PyTorch's on the near side as well; either way the answer lies half a pixel beside the middle.
+authors' published networks (reference: models.md 3) without batch normalisation between them, which all of their scripts
+switch off. One thing differs: at stride 2 their convolutions are padded on the far side only, PyTorch's on the near side as
+well; either way the answer lies half a pixel beside the middle.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -43,9 +43,6 @@ class HdrNet(nn.Module):
     guide
         `pointwise`, a network of two layers, which all of the authors' scripts use; `curves`, the colour matrix and
         the learned curves that the paper describes.
-    batch_norm
-        Normalise between the layers of the coefficient network (never after the first and before the fusion). All of the
-        authors' scripts switch it off.
     first
         What the untrained network answers. `random`: whatever He's weights give, as the authors begin. `picture`: the picture
         itself, which is "unchanged" where the answer is the portrait (encoding A). `half`: 0.5 everywhere, which is "no
@@ -59,7 +56,6 @@ class HdrNet(nn.Module):
         width: float = 1.0,
         *,
         guide: Guide = "pointwise",
-        batch_norm: bool = False,
         first: First = "random",
         seed: int = 0,
     ) -> None:
@@ -68,20 +64,19 @@ class HdrNet(nn.Module):
         splat = [3, *(max(1, widest // 2**halvings) for halvings in (3, 2, 1, 0))]  # 3, 8, 16, 32, 64
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.splat = nn.Sequential(
-                _convolution(splat[0], splat[1], stride=2, batch_norm=False),
-                *(_convolution(*both, stride=2, batch_norm=batch_norm) for both in pairwise(splat[1:])),
-            )
+            self.splat = nn.Sequential(*(_convolution(*both, stride=2) for both in pairwise(splat)))
             self.globally = nn.Sequential(
-                _convolution(widest, widest, stride=2, batch_norm=batch_norm),
-                _convolution(widest, widest, stride=2, batch_norm=batch_norm),
+                _convolution(widest, widest, stride=2),
+                _convolution(widest, widest, stride=2),
                 nn.Flatten(),
-                *_connected((GRID_PX // 4) ** 2 * widest, 4 * widest, batch_norm=batch_norm),
-                *_connected(4 * widest, 2 * widest, batch_norm=batch_norm),
+                nn.Linear((GRID_PX // 4) ** 2 * widest, 4 * widest),
+                nn.ReLU(),
+                nn.Linear(4 * widest, 2 * widest),
+                nn.ReLU(),
                 nn.Linear(2 * widest, widest),
             )
             self.locally = nn.Sequential(
-                _convolution(widest, widest, stride=1, batch_norm=batch_norm),
+                _convolution(widest, widest, stride=1),
                 nn.Conv2d(widest, widest, 3, padding=1, bias=False),
             )
             self.predict = nn.Conv2d(widest, _MATRIX * GRID_DEPTH, 1)
@@ -102,7 +97,8 @@ class HdrNet(nn.Module):
         features = self.splat(small)  # (N, 64, 16, 16)
         everywhere = self.globally(features)[:, :, None, None]  # (N, 64, 1, 1)
         fused = F.relu(self.locally(features) + everywhere)
-        cells: Tensor = self.predict(fused)  # (N, 96, 16, 16)
+        with full_precision(pictures.device):
+            cells: Tensor = self.predict(fused.to(self.predict.weight.dtype))  # (N, 96, 16, 16)
         return torch.unflatten(cells, 1, (_MATRIX, GRID_DEPTH))
 
     def _answer_first(self, matrix: Tensor) -> None:
@@ -197,14 +193,8 @@ def apply_matrices(matrices: Tensor, pictures: Tensor) -> Tensor:
     return (rows[:, :, :3] * pictures[:, None]).sum(dim=2) + rows[:, :, 3]
 
 
-def _convolution(before: int, after: int, *, stride: int, batch_norm: bool) -> nn.Sequential:
-    layer = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=not batch_norm)
-    return nn.Sequential(layer, *([nn.BatchNorm2d(after)] if batch_norm else []), nn.ReLU())
-
-
-def _connected(before: int, after: int, *, batch_norm: bool) -> Sequence[nn.Module]:
-    layer = nn.Linear(before, after, bias=not batch_norm)
-    return [layer, *([nn.BatchNorm1d(after)] if batch_norm else []), nn.ReLU()]
+def _convolution(before: int, after: int, *, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.ReLU())
 
 
 def _begin_as_he(network: nn.Module) -> None:

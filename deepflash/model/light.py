@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepflash.model.precision import full_precision
+
 _CHANNELS = 32
 _ENCODER_BLOCKS = (1, 1, 1, 2)
 _MIDDLE_BLOCKS = 4
@@ -65,7 +67,9 @@ class Light(nn.Module):
         features = self.middle(features)
         for up, decoder, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = decoder(up(features) + skip)
-        return guided_upsampling(self.head(features), small, pictures)
+        with full_precision(pictures.device):
+            answer = self.head(features.to(self.head.weight.dtype))
+        return guided_upsampling(answer, small, pictures)
 
 
 class Block(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepflash.model.encoders import ENCODERS, Encoder, scaled
+from deepflash.model.precision import full_precision
 from deepflash.model.weights import Order
 
 STRIDE = 32
@@ -102,8 +103,9 @@ class DeepFlash(nn.Module):
         features = self.bottleneck(features)  # (N, 512, H / 32, W / 32)
         for up, fuse, skip in zip(self.up, self.fuse, reversed(skips), strict=True):
             features = fuse(torch.cat([up(features), skip], dim=1))
-        answer: Tensor = self.head(features)
-        return answer if self.last is None else self.last(torch.cat([answer, pictures], dim=1))
+        with full_precision(pictures.device):
+            answer: Tensor = self.head(features.to(self.head.weight.dtype))
+            return answer if self.last is None else self.last(torch.cat([answer, pictures], dim=1))
 
     def _initialise(self, decoder_std: float | None, decoder_kernels: str, head: str, generator: torch.Generator) -> None:
         for layer in self.encoder.modules():

@@ -1,8 +1,9 @@
 """pix2pix, the second system that the paper compares itself with: a U-Net, and a discriminator that judges patches.
 
 Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017; layers and first weights are those
-of the authors' published Lua networks (reference: models.md 4). Their test-time habit, dropout and the statistics of the
-batch, is left out: in evaluation mode a picture's answer is always the same and does not depend on its batch.
+of the authors' published Lua networks (reference: models.md 4); biases, which the Lua trainer sets to zero in every step, learn
+here, as in the authors' PyTorch networks. Their test-time habit, dropout and the statistics of the batch, is left out: in
+evaluation mode a picture's answer is always the same and does not depend on its batch.
 """
 
 import torch
@@ -66,8 +67,7 @@ class UNet(nn.Module):
         features = self.up[0](skips.pop())
         for up, skip in zip(self.up[1:], reversed(skips), strict=True):
             features = up(torch.cat([features, skip], dim=1))
-        answer: Tensor = (features[..., :height, :width] + 1) / 2
-        return answer
+        return (torch.tanh(features[..., :height, :width].float()) + 1) / 2  # in float32: bfloat16 would show as bands
 
 
 class PatchDiscriminator(nn.Module):
@@ -132,7 +132,7 @@ def _up(before: int, after: int, *, drops: bool) -> nn.Sequential:
 
 
 def _last_up(before: int) -> nn.Sequential:
-    return nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(before, 3, 4, stride=2, padding=1), nn.Tanh())
+    return nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(before, 3, 4, stride=2, padding=1))
 
 
 def _judging(before: int, after: int, *, stride: int) -> list[nn.Module]:

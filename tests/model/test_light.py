@@ -35,6 +35,17 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
     assert torch.allclose(network(pictures)[1:2], network(pictures[1:2]), atol=1e-5)
 
 
+def test_bfloat16_leaves_no_bands() -> None:
+    """Near 0.5, which is "no difference", bfloat16 knows steps of 1/256: two levels of a portrait's 8 bits."""
+    network = Light(0.25)
+    torch.nn.init.normal_(network.head.weight, std=1e-2, generator=torch.Generator().manual_seed(0))
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    exact = network(flat)
+    assert (exact - 0.5).abs().max() > 1 / 256
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (network(flat) - exact).abs().max() < 1 / 2048
+
+
 def test_every_weight_learns() -> None:
     """Once the blocks have left the identity, with which they begin."""
     network = Light(0.125)

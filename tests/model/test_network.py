@@ -84,6 +84,18 @@ def test_other_encoders_and_options_begin_as_the_identity_and_learn_everywhere(
     assert idle == []
 
 
+@pytest.mark.parametrize("image_skip", [False, True])
+def test_bfloat16_leaves_no_bands(image_skip: bool) -> None:
+    """Near 0.5, which is "no difference", bfloat16 knows steps of 1/256: two levels of a portrait's 8 bits."""
+    network = DeepFlash(0.125, image_skip=image_skip).eval()
+    torch.nn.init.normal_(network.head.weight, std=1e-3, generator=torch.Generator().manual_seed(0))
+    pictures = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    exact = network(pictures)
+    assert (exact - 0.5).abs().max() > 1 / 256
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (network(pictures) - exact).abs().max() < 1 / 2048
+
+
 def test_without_batch_normalisation_a_picture_does_not_depend_on_its_batch() -> None:
     network = DeepFlash(0.125, batch_norm=False, head="xavier")
     pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))

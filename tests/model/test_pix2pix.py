@@ -79,6 +79,15 @@ def test_untrained_it_finds_next_to_no_difference() -> None:
     assert 0 <= answer.min() <= answer.max() <= 1
 
 
+def test_bfloat16_leaves_no_bands() -> None:
+    """Near 0.5, which is "no difference", bfloat16 knows steps of 1/256: two levels of a portrait's 8 bits."""
+    network, pictures = UNet(0.25, downs=5).eval(), random(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        short = network(pictures)
+    assert short.dtype == torch.float32
+    assert (short - network(pictures)).abs().max() < 1 / 1024
+
+
 def test_first_weights_are_those_of_the_paper() -> None:
     network = UNet(0.5, downs=6, seed=3)
     kernels = torch.cat([layer.weight.flatten() for layer in network.modules() if isinstance(layer, nn.Conv2d)])
