@@ -56,7 +56,11 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,88}")  # with `.studio.png` it f
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
 _GLOB = re.compile(r"[*\[]")
 _MEMBERS = 3
+_LARGEST = 8 * 2**30  # what a USTAR header can say of a member's size; no shard is larger, either
 _MEND = "restore it from a copy, or remove the folder and run build-dataset again"
+
+
+_ORDERS = {(f"flash{suffix}", f"studio{suffix}", "json") for suffix in PICTURE_FORMATS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,13 @@ class Entry:
     shard: str
     info: dict[str, Any]
     members: dict[str, Member]
+
+    @property
+    def subject(self) -> str:
+        """Whom it shows; a `ShardError` if the index does not say it."""
+        if "subject" not in self.info:
+            raise ShardError(f"sample {self.key} has no subject in {INDEX_FILE}; build the data set with deepflash")
+        return str(self.info["subject"])
 
     @property
     def flash_sha256(self) -> str:
@@ -329,10 +340,33 @@ def parse_index(content: bytes) -> Iterator[Entry]:
     KeyError, TypeError, AttributeError, ValueError
         if a line is none of an index.
     """
-    for line in content.splitlines():
+    for number, line in enumerate(content.splitlines(), start=1):
         fields = json.loads(line)
         members = {name: Member(**place) for name, place in fields.pop("members").items()}
-        yield Entry(**fields, members=members)
+        entry = Entry(**fields, members=members)
+        if not (_is_sound(entry) and all(map(_is_place, members.values()))):
+            raise ValueError(f"line {number} is no sample")
+        yield entry
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Tell whether a sample of the index is one: names in it become names of files, and data sets come from anywhere."""
+    info = entry.info
+    return (
+        isinstance(entry.key, str)
+        and isinstance(entry.shard, str)
+        and bool(_KEY.fullmatch(entry.key) and _SHARD.fullmatch(entry.shard))
+        and entry.split in SPLITS
+        and tuple(entry.members) in _ORDERS
+        and isinstance(info, dict)
+        and all(isinstance(info.get(name, ""), str) for name in ("subject", "pair_id", "pose"))
+        and isinstance(info.get("variant", {}), dict)
+    )
+
+
+def _is_place(member: Member) -> bool:
+    numbers = (member.offset, member.size)
+    return all(type(number) is int and 0 <= number < _LARGEST for number in numbers) and isinstance(member.sha256, str)
 
 
 def is_shard_name(name: str) -> bool:
@@ -352,7 +386,7 @@ def is_unaugmented(info: Mapping[str, Any]) -> bool:
     >>> is_unaugmented({"variant": {"angle_deg": 0, "frame": "wide", "mirrored": True}})
     False
     """
-    return bool(info["variant"] == UNAUGMENTED)
+    return bool(info.get("variant") == UNAUGMENTED)
 
 
 def encode_sample(
@@ -706,8 +740,12 @@ def _read_index(place: Place, manifest: dict[str, Any]) -> tuple[Entry, ...]:
         raise ShardError(f"{path} cannot be read ({error.strerror}); {_MEND}") from error
     if hashlib.sha256(content).hexdigest() != manifest["index"]["sha256"]:
         raise ShardError(f"{path} is altered: it does not match the checksum in {DATASET_FILE}; {_MEND}")
+    sizes = {name: int(facts["size_bytes"]) for name, facts in manifest["shards"].items()}
     try:
-        return tuple(parse_index(content))
+        entries = tuple(parse_index(content))
+        if misplaced := next((entry for entry in entries if entry.extent[1] > sizes.get(entry.shard, 0)), None):
+            raise ValueError(f"sample {misplaced.key} does not stand in {misplaced.shard}")
+        return entries
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardError(f"{path} is damaged ({error!r}); {_MEND}") from error
 

@@ -213,6 +213,48 @@ def test_an_index_of_nonsense_is_refused_even_with_its_checksum(shards: Path, te
         open_shards(shards)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("key", "../../picture"),
+        ("key", 7),
+        ("shard", "/etc/passwd"),
+        ("shard", "train-000099.tar"),
+        ("split", ["train"]),
+        ("info", []),
+        ("info", {"subject": 5}),
+        ("members", {}),
+        ("members", {"flash.png": {"offset": 0, "size": 9, "sha256": ""}}),
+        ("offset", 10**18),
+        ("size", -1),
+        ("size", 0.5),
+    ],
+)
+def test_a_line_that_is_no_sample_is_refused_even_with_its_checksum(shards: Path, name: str, value: object) -> None:
+    """A data set may come from anywhere: its keys become names of files, its offsets are read from."""
+    first, *others = (shards / "index.jsonl").read_text().splitlines()
+    line = json.loads(first)
+    (line["members"]["flash.png"] if name in {"offset", "size"} else line)[name] = value
+    text = "\n".join([json.dumps(line), *others]) + "\n"
+    manifest = json.loads((shards / "dataset.json").read_text())
+    manifest["index"]["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (shards / "index.jsonl").write_text(text)
+    (shards / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(ShardError, match=r"index.jsonl is damaged"):
+        open_shards(shards)
+
+
+def test_a_sample_without_a_subject_is_read_but_names_nobody(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path) as writer:
+        writer.add("train", "p+00", encode_sample(picture(0), picture(1), {"number": 1}))
+        writer.commit({"size": SIZE})
+    shards = open_shards(tmp_path)
+    (entry,) = shards.entries("train")
+    assert shards.read(entry).info == {"number": 1}
+    with pytest.raises(ShardError, match=r"sample p\+00 has no subject in index.jsonl"):
+        entry.subject  # noqa: B018 (the property raises)
+
+
 def test_without_commit_there_is_no_data_set_and_no_rubbish(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     with ShardWriter(folder) as writer:

@@ -174,7 +174,8 @@ def _note_originals(sidecars: list[Path]) -> Iterator[str]:
 
 def _note_mirrors(folders: list[Path]) -> Iterator[str]:
     journals = [_json(path) for folder in folders for path in folder.rglob("session.json")]
-    events = [event for journal in journals if isinstance(journal, dict) for event in journal.get("log", ())]
+    logs = [journal.get("log") for journal in journals if isinstance(journal, dict)]
+    events = [event for log in logs if isinstance(log, list) for event in log if isinstance(event, dict)]
     roots = {str(event["root"]) for event in events if event.get("what") == "mirror" and "root" in event}
     for root in sorted(roots):
         yield f"a second copy was kept in {root}; give that tree to deepflash forget, too"

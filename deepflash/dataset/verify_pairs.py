@@ -8,7 +8,7 @@ from typing import Any
 from deepflash.dataset.findings import Findings, check_content, check_sealed, collect
 from deepflash.errors import PairError, PictureError
 from deepflash.files import TEMPORARY_PREFIX, sha256_of
-from deepflash.pairs import SIDECAR, Alignment, Pair, find_pairs, load_alignment, read_pair
+from deepflash.pairs import SIDECAR, Alignment, Pair, check_id, find_pairs, load_alignment, read_pair
 from deepflash.pictures import read_rgb
 from deepflash.progress import Report
 
@@ -54,8 +54,8 @@ def verify_aligned(tree: Path, *, full: bool, workers: int, report: Report) -> F
 def _check_journal(tree: Path, session: Path, content: dict[str, Any], found: Findings) -> None:
     """Blame a session for every take that its journal calls good and that is nowhere."""
     try:
-        good = [str(attempt["take"]) for attempt in content["attempts"] if attempt["verdict"] == "good"]
-    except (KeyError, TypeError):
+        good = [check_id(attempt["take"], "take") for attempt in content["attempts"] if attempt["verdict"] == "good"]
+    except (KeyError, TypeError, PairError):
         found.blame(_name(tree, session / "session.json"), f"is damaged: it lists no attempts; {_RESTORE}")
         return
     for take in good:
@@ -72,7 +72,7 @@ def _examine_take(tree: Path, full: bool, folder: Path) -> Findings:
     try:
         listed = _listed_files(folder, record)
         place = (str(record["subject"]), str(record["session"]), str(record["take"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         found.blame(_name(tree, folder / SIDECAR), f"is damaged ({error!r}); {_RESTORE}")
         return found
     session = folder.parent.parent if folder.parent.name == _WITHDRAWN else folder.parent

@@ -151,7 +151,7 @@ def _left_out(shards: Path, splits: Collection[str], without_another: bool) -> I
 
 def _apart(keys: Sequence[str], dataset: ShardSet, split: str) -> list[str]:
     """Put everybody's first pair before anybody's second."""
-    subject = {entry.key: str(entry.info["subject"]) for entry in unaugmented(dataset, split)}
+    subject = {entry.key: entry.subject for entry in unaugmented(dataset, split)}
     before: dict[str, int] = {}
     turns = []
     for key in keys:
@@ -161,4 +161,4 @@ def _apart(keys: Sequence[str], dataset: ShardSet, split: str) -> list[str]:
 
 
 def _subjects(dataset: ShardSet, split: str) -> set[str]:
-    return {str(entry.info["subject"]) for entry in unaugmented(dataset, split)}
+    return {entry.subject for entry in unaugmented(dataset, split)}

@@ -128,12 +128,12 @@ def _leaks_of(name: str, origin: Origin, dataset: ShardSet, split: str) -> Itera
     """Say whom of a split a run has seen, those that its first weights have seen included, and what is not known of it."""
     pictures_of: dict[str, set[str]] = {}
     for entry in unaugmented(dataset, split):
-        pictures_of.setdefault(str(entry.info["subject"]), set()).add(entry.flash_sha256)
+        pictures_of.setdefault(entry.subject, set()).add(entry.flash_sha256)
     seen: set[str] = set()
     alike: set[str] = set()
     for one in origin.lineage():
         if one.dataset == dataset_identity(dataset):
-            seen |= {str(entry.info["subject"]) for entry in dataset.entries("train")}
+            seen |= {entry.subject for entry in dataset.entries("train")}
         seen |= {subject for subject, pictures in pictures_of.items() if not pictures.isdisjoint(one.pictures)}
         alike |= set(one.subjects or ())
     count = len(pictures_of)

@@ -150,7 +150,7 @@ def portraits(shards: ShardSet, split: str, size: int, *, limit: int | None = No
     """
     for entry in unaugmented(shards, split)[:limit]:
         flash, studio = (to_tensor(picture[None]) for picture in read_reduced(shards, entry, size))
-        yield Portrait(entry.key, str(entry.info["subject"]), flash, studio)
+        yield Portrait(entry.key, entry.subject, flash, studio)
 
 
 def unaugmented(shards: ShardSet, split: str) -> list[Entry]:

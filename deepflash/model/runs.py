@@ -116,7 +116,7 @@ def enter_run(run: Path, recipe: Recipe, shards: ShardSet, start: TrainedRun | N
     trained_on = shards.entries("train")
     origin = Origin(
         dataset_identity(shards),
-        tuple(sorted({str(entry.info["subject"]) for entry in trained_on})),
+        tuple(sorted({entry.subject for entry in trained_on})),
         tuple(sorted({entry.flash_sha256 for entry in trained_on if is_unaugmented(entry.info)})),
         started_from=start.origin if start else None,
     )

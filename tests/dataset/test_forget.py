@@ -355,6 +355,14 @@ def test_what_is_not_reached_is_said(whole: Path) -> None:
     assert not any("other.html" in note for note in notes)
 
 
+@pytest.mark.parametrize("log", ["x", None, ["x", None], [{"what": "mirror", "root": 5}]])
+def test_a_journal_whose_log_is_none_does_not_keep_anybody(studio: Path, log: object) -> None:
+    journal = studio / "raw" / GONE / SESSION / "session.json"
+    journal.write_text(json.dumps({"format": 2, "log": log}))
+    erase(find_traces(GONE, [studio / "raw"]))
+    assert not (studio / "raw" / GONE).exists()
+
+
 def test_a_damaged_sample_of_somebody_else_stops_it_before_anything_changes(whole: Path) -> None:
     shards = open_shards(whole / "shards")
     own = {entry.shard for entry in shards.entries("train") if entry.info["subject"] == GONE}

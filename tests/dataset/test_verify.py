@@ -313,3 +313,19 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
         "deepflash.dataset.findings.run_all",
         lambda function, units, workers, report: [Outcome(unit, function(unit), None) for unit in units],
     )
+
+
+@pytest.mark.parametrize("take", ["x" * 300, "../../..", 5])
+def test_a_journal_that_names_no_takes_is_blamed(tmp_path: Path, take: object) -> None:
+    raw = write_raw(tmp_path / "raw")
+    session = next(raw.rglob("session.json"))
+    write_sealed_json(session, {"format": 2, "attempts": [{"take": take, "pose": "frontal", "verdict": "good"}]})
+    (fault,) = verify(raw).faults
+    assert "is damaged: it lists no attempts" in str(fault)
+
+
+def test_a_size_that_is_infinite_is_blamed(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "raw")
+    sidecar = next(raw.rglob("pair.json"))
+    sidecar.write_text(re.sub(r'"size_bytes": \d+', '"size_bytes": 1e999', sidecar.read_text()))
+    assert any("pair.json" in fault.path and "is damaged" in fault.what for fault in verify(raw).faults)
