@@ -34,6 +34,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(data.astronaut()).save(folder / "eileen.jpg", quality=95)
     Image.fromarray(data.coffee()).save(folder / "coffee.png")
     Image.fromarray(data.astronaut()).save(folder / "eileen.tif")
+    tall = Image.new("RGB", (512, 2400))
+    tall.paste(Image.fromarray(data.astronaut()))
+    tall.save(folder / "tall.jpg")
     (folder / "notes.jpg").write_text("Dear diary,")
     (folder / "large.jpg").write_bytes(bytes(2_100_000))
     return folder
@@ -156,12 +159,12 @@ def test_a_pasted_photograph(page: Browser, photos: Path) -> None:
         " data.items.add(new File([blob], 'image.png', {type: 'image/png'}));"
         " document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})); });"
     )
-    assert told(page, "bad") == "No face was found in image.png; it can be treated as a whole."
+    assert told(page, "bad") == "No face was found in image.png; turn it if it is not upright, or treat it as a whole."
 
 
 def test_a_photograph_without_a_face_is_offered_to_be_treated_as_a_whole(page: Browser, photos: Path) -> None:
     choose(page, photos / "coffee.png")
-    assert told(page, "bad") == "No face was found in coffee.png; it can be treated as a whole."
+    assert told(page, "bad") == "No face was found in coffee.png; turn it if it is not upright, or treat it as a whole."
     assert page.run("return document.getElementById('message-text').getAttribute('aria-live')") == "assertive"
     assert focused(page) == "whole-offer"
     page.press(ENTER)
@@ -170,7 +173,7 @@ def test_a_photograph_without_a_face_is_offered_to_be_treated_as_a_whole(page: B
     assert page.run("return portrait.suffix") == ".png"
     assert page.run("return $('background').disabled"), "there is none in a picture that is treated as a whole"
     page.run("$('whole').click()")
-    assert told(page, "bad") == "No face was found in coffee.png; it can be treated as a whole."
+    assert told(page, "bad") == "No face was found in coffee.png; turn it if it is not upright, or treat it as a whole."
     assert not page.run("return $('background').disabled")
 
 
@@ -209,7 +212,7 @@ def test_the_camera_with_its_shutter(page: Browser) -> None:
     page.until("return document.getElementById('camera').open && document.getElementById('video').videoWidth")
     assert focused(page) == "shutter"
     page.press(ENTER)
-    assert told(page, "bad") == "No face was found in camera.jpg; it can be treated as a whole.", "the fake camera shows none"
+    assert told(page, "bad").startswith("No face was found in camera.jpg;"), "the fake camera shows none"
     assert page.run("return !document.getElementById('camera').open && document.getElementById('video').srcObject === null")
 
 
@@ -281,6 +284,19 @@ def test_a_phone_of_360_pixels_by_touch(page: Browser, photos: Path) -> None:
     page.order("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     assert abs(float(page.run("return document.getElementById('slider').value")) - 20) <= 3
     assert page.run("return document.documentElement.scrollTop") == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_tall_photograph_stands_in_the_middle(page: Browser, photos: Path, width: int) -> None:
+    page.resize(width, 800)
+    choose(page, photos / "tall.jpg")
+    page.until(READY)
+    stage, frame = (
+        page.run(f"const box = document.getElementById('{name}').getBoundingClientRect(); return [box.left, box.right]")
+        for name in ("stage", "frame")
+    )
+    assert stage[1] - stage[0] > 0.6 * width
+    assert sum(frame) / 2 == pytest.approx(sum(stage) / 2, abs=1)
 
 
 def test_words_can_be_read_by_day_and_by_night(page: Browser, photos: Path) -> None:
