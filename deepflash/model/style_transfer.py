@@ -136,8 +136,13 @@ def transfer_style_file(
     *,
     masks: tuple[Path, Path] | None = None,
     landmarks: LandmarkModel = "small",
-) -> None:
+) -> tuple[str, ...]:
     """Do `transfer_style` with files; the result is a JPEG of quality 95 or, by its suffix, a PNG, without metadata.
+
+    Returns
+    -------
+    tuple
+        A sentence for each of the two in which no face was found.
 
     Raises
     ------
@@ -152,8 +157,12 @@ def transfer_style_file(
     if out.resolve() in {path.resolve() for path in (photo, example, *(masks or ()))}:
         raise PictureError(f"{out} would be replaced by its own result; give the result another name")
     grays = None if masks is None else (read_gray(masks[0]), read_gray(masks[1]))
-    styled = transfer_style(read_rgb(photo), read_rgb(example), masks=grays, landmarks=landmarks)
+    pictures = read_rgb(photo), read_rgb(example)
+    found = find_correspondence(*pictures, landmarks=landmarks)
+    styled = transfer_style(*pictures, masks=grays, correspondence=found)
     write_durably(out, encode(styled, suffix, quality=_JPEG_QUALITY))
+    faceless = (path for path, face in ((photo, found.face), (example, found.example_face)) if face is None)
+    return tuple(f"no face was found in {path}, so the two were laid upon each other as they are" for path in faceless)
 
 
 def _restyled(

@@ -208,6 +208,17 @@ def test_files_are_restyled_by_the_command(folder: Path) -> None:
     assert psnr(read_rgb(Path(out)), read_rgb(Path(example))) > 30
 
 
+def test_a_portrait_without_a_face_is_named(folder: Path) -> None:
+    """What comes of it may be no more than two pictures laid upon each other."""
+    wall, out = folder / "wall.png", folder / "out.png"
+    wall.write_bytes(encode(np.full((200, 300, 3), 120, np.uint8), ".png"))
+    asked = [str(path) for path in (folder / "photo.png", wall, "-o", out)]
+    result = CliRunner().invoke(cli, ["style-transfer", *asked], catch_exceptions=False)
+    assert result.stdout == f"{out} is written\n"
+    assert result.stderr == f"note: no face was found in {wall}, so the two were laid upon each other as they are\n"
+    assert read_rgb(out).shape == (256, 256, 3)
+
+
 def test_one_mask_alone_is_a_wrong_usage(folder: Path) -> None:
     asked = [str(folder / "photo.png"), str(folder / "example.jpg"), "-o", str(folder / "out.png")]
     result = CliRunner().invoke(cli, ["style-transfer", *asked, "--mask", str(folder / "mask.png")])
