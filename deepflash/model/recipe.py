@@ -134,10 +134,7 @@ class Recipe:
             raise ModelError(f"a batch of {self.batch} cannot be worked on in {self.accumulate} equal parts; change accumulate")
         if self.patch > self.size:
             raise ModelError(f"no patch of {self.patch} px can be cut out of {self.size} px; lower patch or raise size")
-        normalises = self.judge == "picture" or (self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16"))
-        innermost = self.batch // self.accumulate * (self.seen_px // STRIDE) ** 2
-        if normalises and innermost < 2:
-            raise ModelError("one picture of size 32 at a time leaves batch normalisation one value; raise size or batch")
+        self.refuse_single_values()
         most = scales_for(self.seen_px)
         if self.ms_ssim_scales > most:
             wanted = "lower ms_ssim_scales or raise size"
@@ -151,6 +148,15 @@ class Recipe:
         terms = (self.pixel_weight, self.ssim_weight, self.ms_ssim_weight, self.gan_weight, self.vgg19_weights)
         if not any(terms):
             raise ModelError("nothing is minimised: every weight is 0; raise pixel_weight or another")
+
+    def refuse_single_values(self, processes: int = 1) -> None:
+        """Raise `ModelError` if batch normalisation, innermost, would see one value alone when that many share a batch."""
+        normalises = self.judge == "picture" or (self.network == "deepflash" and (self.batch_norm or self.encoder != "vgg16"))
+        pictures = self.batch // (self.accumulate * processes)
+        if normalises and pictures * (self.seen_px // STRIDE) ** 2 < 2:
+            where = f" in each of {processes} processes" if processes > 1 else ""
+            mend = f"raise {'patch' if self.patch else 'size'} or batch"
+            raise ModelError(f"one picture of {self.seen_px} px at a time{where} leaves batch normalisation one value; {mend}")
 
     def _says(self, name: str) -> bool:
         return bool(getattr(self, name) != getattr(type(self), name))

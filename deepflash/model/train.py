@@ -241,6 +241,7 @@ def _mend_weights(task: _Task, state: _State) -> None:
 
 
 def _plan(shards: Path, run: Path, plan: Recipe, device: torch.device, ranks: Ranks) -> _Task:
+    plan.refuse_single_values(ranks.count)
     dataset = open_shards(shards)
     entries = dataset.entries("train")
     if not entries:

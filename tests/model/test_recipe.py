@@ -87,7 +87,10 @@ def test_single_values_can_be_changed() -> None:
         ("patch = 96\nsize = 64", "no patch of 96 px can be cut out of 64 px; lower patch or raise size"),
         ("patch = 100", "patch is 100; it must be 0 or a multiple of 32"),
         ("patch = 96\nms_ssim_scales = 5", "pictures of 96 px allow 4 scales of MS-SSIM"),
-        ("network = 'unet'\npatch = 32\nbatch = 1\njudge = 'picture'\ngan_weight = 1", "leaves batch normalisation one value"),
+        (
+            "network = 'unet'\npatch = 32\nbatch = 1\njudge = 'picture'\ngan_weight = 1",
+            "one picture of 32 px at a time leaves batch normalisation one value; raise patch or batch",
+        ),
         ("chance = 'luck'", "chance is 'luck'; it must be one of none, jitter, flips"),
         ("width = ", "is not TOML"),
     ],
@@ -99,6 +102,12 @@ def test_a_bad_recipe_gets_one_sentence_with_its_path(tmp_path: Path, text: str,
         load_recipe(path)
     assert str(path) in str(caught.value)
     assert sentence in str(caught.value)
+
+
+def test_processes_that_share_a_batch_need_more_than_one_value_each() -> None:
+    Recipe(batch=4, size=32).refuse_single_values(processes=2)
+    with pytest.raises(ModelError, match="one picture of 32 px at a time in each of 4 processes leaves batch norm.*raise size"):
+        Recipe(batch=4, size=32).refuse_single_values(processes=4)
 
 
 def test_without_batch_normalisation_one_small_picture_is_enough() -> None:
