@@ -106,7 +106,7 @@ def test_a_bad_recipe_gets_one_sentence_with_its_path(tmp_path: Path, text: str,
 
 def test_processes_that_share_a_batch_need_more_than_one_value_each() -> None:
     Recipe(batch=4, size=32).refuse_single_values(processes=2)
-    with pytest.raises(ModelError, match="one picture of 32 px at a time in each of 4 processes leaves batch norm.*raise size"):
+    with pytest.raises(ModelError, match=r"in each of 4 processes leaves batch normalisation one value; raise size"):
         Recipe(batch=4, size=32).refuse_single_values(processes=4)
 
 
