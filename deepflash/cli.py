@@ -314,7 +314,7 @@ emulation_options = _together(sitters_option, size_option, seed_option)
     "--prompt/--no-prompt", default=None, show_default="with a real rig only", help="Wait for Enter before each shot."
 )
 @emulation_options
-@output_options
+@json_option
 def capture_session(
     subject: str,
     consent: str | None,
@@ -342,7 +342,7 @@ def capture_session(
     names = [pose.name for pose in poses]
     ask = _ask_for_shot if (prompt if prompt is not None else not emulate) else None
     studio = None if daemon else _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=0)
-    with _daemon(daemon, studio, rig) as address, _shown("capture") as report:
+    with _daemon(daemon, studio, rig) as address, shown("capture") as report:  # never quiet: it tells verdicts
         session = hold_session_at(address, subject, names, consent=consent, report=report, ask=ask)
     return _print_session(session, json)
 
