@@ -236,8 +236,8 @@ def _with_stand_ins(part_of: dict[str, str], fixed: Mapping[str, str], shares: M
 
 
 def _checked(proportions: Sequence[float]) -> dict[str, float]:
-    wrong = len(proportions) != len(SPLITS) or min(proportions) < 0 or abs(sum(proportions) - 1) > 1e-6
-    if wrong or proportions[0] <= 0:
+    right = len(proportions) == len(SPLITS) and min(proportions) >= 0 and abs(sum(proportions) - 1) <= 1e-6  # NaN is neither
+    if not right or proportions[0] <= 0:
         given = ", ".join(f"{share:g}" for share in proportions)
         raise DatasetError(
             f"the proportions {given} are no split; give three for train, val, test that sum to 1, train above 0"

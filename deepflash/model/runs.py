@@ -303,7 +303,9 @@ def usable_device(name: str) -> torch.device:
         if this machine has none such.
     """
     try:
-        return torch.empty(0, device=name).device
+        probe = torch.zeros(1, device=name)
+        probe.item()  # `meta` has no numbers
+        return probe.device
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
 

@@ -211,7 +211,9 @@ def test_lists_that_are_not_there_are_refused(tmp_path: Path) -> None:
         read_split(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("proportions", [(0.8, 0.1), (0.8, 0.3, 0.1), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1)])
+@pytest.mark.parametrize(
+    "proportions", [(0.8, 0.1), (0.8, 0.3, 0.1), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (0.8, float("nan"), 0.1)]
+)
 def test_proportions_that_are_no_split_are_refused(proportions: tuple[float, ...]) -> None:
     with pytest.raises(DatasetError, match="give three for train, val, test that sum to 1, train above 0"):
         split_by_subject({"A": 1}, proportions)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from deepflash.errors import ModelError
 from deepflash.model.encodings import encoding_named
 from deepflash.model.recipe import Recipe
-from deepflash.model.runs import answer, build_network
+from deepflash.model.runs import answer, build_network, usable_device
 
 NETWORKS = ("deepflash", "light", "hdrnet", "unet", "dense-unet", "bokeh")
 
@@ -55,3 +56,8 @@ def test_hdrnet_has_the_guide_that_it_is_told() -> None:
     )
     assert torch.allclose(curves, torch.tensor(0.25), atol=1e-3)
     assert not torch.allclose(pointwise, torch.tensor(0.25), atol=1e-3)
+
+
+def test_a_device_that_computes_nothing_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"device 'meta' cannot be used here .*; try cpu"):
+        usable_device("meta")
