@@ -7,9 +7,7 @@ on those and on the whole sets; then the first run stands beside each other one 
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from deepflash.files import write_durably, write_json
@@ -22,6 +20,7 @@ from deepflash.model.typesetting import (
     aligned,
     cost_cells,
     csv_text,
+    html_page,
     html_table,
     label,
     markdown_table,
@@ -29,7 +28,6 @@ from deepflash.model.typesetting import (
     plot,
     plus_minus,
     signed_cell,
-    style,
     tiles,
 )
 from deepflash.pictures import Picture, encode
@@ -38,7 +36,6 @@ COMPARISON_FORMAT = 1
 SETS = {"train": "training", "val": "validation", "test": "test"}
 """Splits, and what the paper calls them."""
 
-_TEMPLATE = files("deepflash.model") / "comparison.html"
 _MEASURE = {measure.name: measure for measure in MEASURES}
 _TABLE_1, _TABLES_2_AND_3 = ("loss", "accuracy"), ("ssim", "psnr")
 
@@ -271,16 +268,16 @@ def _page(comparison: Comparison, tables: Sequence[_Table]) -> str:
         for one in reversed(comparison.sets)
         if one.shown
     )
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        style=style(),
-        title=html.escape(comparison.title()),
+    return html_page(
+        "comparison",
+        comparison.title(),
+        comparison.all_notes,
         how_to_read=html.escape(f"{_HOW_TO_READ} {_methods(comparison)}"),
-        notes="".join(f'<p class="note" role="note">{html.escape(note)}.</p>' for note in comparison.all_notes),
         plots=plots,
         figures=figures,
         tables=shown,
         systems=html_table(_ABOUT_HEAD, _about_rows(comparison), words=2),
-        size=comparison.last.size,
+        size=str(comparison.last.size),
         device=html.escape(comparison.last.device),
     )
 

@@ -1,10 +1,8 @@
 """An evaluation as files: Markdown for a paper or an issue, CSV for a spreadsheet, JSON for programs, HTML to look at."""
 
 import html
-from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
-from string import Template
 
 from deepflash.files import write_durably, write_json
 from deepflash.model.measures import TRUTHS, Evaluation, ShownPair, Truth
@@ -14,6 +12,7 @@ from deepflash.model.typesetting import (
     aligned,
     cost_cells,
     csv_text,
+    html_page,
     html_table,
     label,
     markdown_table,
@@ -21,12 +20,10 @@ from deepflash.model.typesetting import (
     plot,
     plus_minus,
     signed_cell,
-    style,
     tiles,
 )
 from deepflash.pictures import Picture, encode
 
-_TEMPLATE = files("deepflash.model") / "evaluation.html"
 _LISTED_PAIRS = 8
 _PLOTTED = ("psnr", "ssim", "delta_e")
 
@@ -101,11 +98,11 @@ def markdown(evaluation: Evaluation) -> str:
 def page(evaluation: Evaluation) -> str:
     """Return the tables, a plot and the worst pairs as one HTML file that needs nothing else."""
     first = evaluation.runs[0]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        style=style(),
-        title=html.escape(evaluation.title()),
+    return html_page(
+        "evaluation",
+        evaluation.title(),
+        evaluation.notes,
         method=html.escape(evaluation.interval_method()),
-        notes="".join(f'<p class="note" role="note">{html.escape(note)}.</p>' for note in evaluation.notes),
         plots="".join(
             plot(evaluation.systems, measure, label(measure, evaluation.size))
             for measure in evaluation.measures
@@ -121,7 +118,7 @@ def page(evaluation: Evaluation) -> str:
             words=2,
         ),
         device=html.escape(evaluation.device),
-        size=evaluation.size,
+        size=str(evaluation.size),
         worst="".join(_worst_tiles(pair) for pair in evaluation.worst),
         pairs=html_table(
             ["pair", "subject", *(system.name for system in evaluation.systems)],

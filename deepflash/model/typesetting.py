@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from string import Template
 
 from deepflash.model.cost import Cost
 from deepflash.model.intervals import Interval
@@ -14,13 +15,17 @@ from deepflash.pictures import Picture, jpeg_base64
 
 COST_LABELS = ("parameters", "GMAC", "ms")
 
-_PLOT_WIDTH, _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_ROW = 460, 170, 400, 34, 26  # in the plot's own units
-_PLOT_LETTERS = 22  # of a name, to the left of the plot
+_PLOT_WIDTH, _PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_ROW = 410, 150, 350, 34, 26  # in the plot's own units
+_PLOT_LETTERS = 20  # of a name, to the left of the plot
 
 
-def style() -> str:
-    """Return how the pages look, in CSS."""
-    return (files("deepflash.model") / "tables.css").read_text(encoding="utf-8")
+def html_page(kind: str, title: str, notes: Iterable[str], **parts: str) -> str:
+    """Return an HTML file that needs nothing else: the template `KIND.html`, filled with parts that are HTML, as a page."""
+    noted = "".join(f'<p class="note" role="note">{html.escape(note)}.</p>' for note in notes)
+    body = Template(_resource(f"{kind}.html")).substitute(parts, notes=noted)
+    return Template(_resource("page.html")).substitute(
+        kind=kind, heading=kind.capitalize(), style=_resource("tables.css"), title=html.escape(title), body=body
+    )
 
 
 def label(measure: Measure, size: int) -> str:
@@ -113,8 +118,7 @@ def plot(systems: Sequence[Scored], measure: Measure, title: str, truth: Truth =
     drawn = []
     for number, (system, one) in enumerate(zip(systems, intervals, strict=True)):
         y = _PLOT_TOP + _PLOT_ROW * number
-        name = system.name if len(system.name) <= _PLOT_LETTERS else f"{system.name[: _PLOT_LETTERS - 1]}…"
-        drawn.append(f'<text x="{_PLOT_LEFT - 12}" y="{y + 4}" class="name">{html.escape(name)}</text>')
+        drawn.append(f'<text x="{_PLOT_LEFT - 12}" y="{y + 4}" class="name">{html.escape(_shortened(system.name))}</text>')
         if one.low is not None and one.high is not None:
             ends = [x(max(low, one.low)), x(min(high, one.high))]
             path = f"M{ends[0]:.1f} {y}H{ends[1]:.1f}"
@@ -139,6 +143,10 @@ def tiles(pictures: Mapping[str, tuple[Picture, str]], of: str) -> str:
     return f'<h3>{html.escape(of)}</h3><div class="tiles">{figures}</div>'
 
 
+def _resource(name: str) -> str:
+    return (files("deepflash.model") / name).read_text(encoding="utf-8")
+
+
 def _image(picture: Picture, description: str) -> str:
     height, width = picture.shape[:2]
     source = f"data:image/jpeg;base64,{jpeg_base64(picture, quality=90)}"
@@ -156,6 +164,12 @@ def _html_cell(cell: str) -> str:
     value, bracket, interval = cell.partition(" [")
     shown = f"<b>{html.escape(value.strip('*'))}</b>" if value.startswith("**") else html.escape(value)
     return f"{shown} <small>[{html.escape(interval)}</small>" if bracket else shown
+
+
+def _shortened(name: str) -> str:
+    """Cut a name's middle out if it is too long for a plot: names differ at their ends, paths at the last."""
+    kept = _PLOT_LETTERS - 1
+    return name if len(name) <= _PLOT_LETTERS else f"{name[: kept // 3]}…{name[-(kept - kept // 3) :]}"
 
 
 def _shown_range(measure: Measure, intervals: Sequence[Interval]) -> tuple[float, float]:

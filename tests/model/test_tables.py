@@ -72,6 +72,15 @@ def test_markdown_has_one_row_for_each_system_and_the_best_is_bold() -> None:
     assert "+4.00 [+4.00, +4.00]" in shown.partition("## Difference from mine")[2]
 
 
+def test_long_names_are_told_apart_in_the_plots() -> None:
+    """Two runs of one name are called by their paths, which begin alike."""
+    names = [f"/data/runs/of-last-year/fold-{number}/hdrnet-c" for number in (1, 2)]
+    shown = page(evaluation(second=names[0])) + page(evaluation(second=names[1]))
+    (one, other) = sorted(set(re.findall(r'class="name">([^<]*…[^<]*)<', shown)))
+    assert one != other
+    assert len(one) <= 20
+
+
 def test_the_page_is_whole_and_safe_from_names() -> None:
     shown = page(evaluation(notes=("<script>alert(1)</script>",)))
     assert "<script>alert" not in shown
