@@ -314,7 +314,7 @@ emulation_options = _together(sitters_option, size_option, seed_option)
     "--prompt/--no-prompt", default=None, show_default="with a real rig only", help="Wait for Enter before each shot."
 )
 @emulation_options
-@json_option
+@output_options
 def capture_session(
     subject: str,
     consent: str | None,
@@ -342,8 +342,8 @@ def capture_session(
     names = [pose.name for pose in poses]
     ask = _ask_for_shot if (prompt if prompt is not None else not emulate) else None
     studio = None if daemon else _studio(rig, raw, mirror, poses, sitters, size, seed, retakes=0)
-    with _daemon(daemon, studio, rig) as address, shown("capture") as report:  # never quiet: it tells verdicts
-        session = hold_session_at(address, subject, names, consent=consent, report=report, ask=ask)
+    with _daemon(daemon, studio, rig) as address, _shown("capture") as report:
+        session = hold_session_at(address, subject, names, consent=consent, report=_with_notes_said(report), ask=ask)
     return _print_session(session, json)
 
 
@@ -395,6 +395,17 @@ def capture_daemon(
         )
         click.echo(dumps({"url": address.url, "port": address.port, "token": address.token}) if json else sentence)
         over.wait()
+
+
+def _with_notes_said(report: Report) -> Report:
+    """Return a report that says its notes in lines of their own: what became of a take is more than progress."""
+
+    def said(done: int, total: int, note: str = "") -> None:
+        if note:
+            click.echo(note, err=True)
+        report(done, total, "")
+
+    return said
 
 
 def _told_to_end() -> threading.Event:

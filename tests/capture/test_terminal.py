@@ -38,11 +38,13 @@ def test_a_sitting_with_a_private_daemon_asks_and_does_what_is_typed(open_studio
 
     result = deepflash(
         "session", "--subject=S001", "--rig=rig.toml", "--poses=frontal,left", "--consent=form 9", "--mirror=second", "--json",
-        cwd=tmp_path, typed="\nr\nhm\ns\n",
+        "--quiet", cwd=tmp_path, typed="\nr\nhm\ns\n",
     )  # fmt: skip
 
     assert "Turn your head a little to your left. Enter shoots; r retake" in result.stderr
     assert "Enter, r, s, u or q." in result.stderr
+    assert result.stderr.count("frontal: saved") == 2, "what became of each take is said, also when progress is not"
+    assert "capture: " not in result.stderr
     facts = json.loads(result.stdout)
     assert (facts["finish"], facts["missing"], facts["retakes"]) == ("incomplete", ["left"], 0)
     assert result.returncode == 3
