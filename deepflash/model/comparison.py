@@ -294,8 +294,10 @@ _ABOUT_HEAD = ["system", "what it is", *COST_LABELS]
 
 
 def _methods(comparison: Comparison) -> str:
-    methods = {one.whole.interval_method(): one.name for one in reversed(comparison.sets)}
-    return "Intervals: " + "; ".join(f"{name}, {method}" for method, name in reversed(methods.items())) + "."
+    sets: dict[str, list[str]] = {}
+    for one in comparison.sets:
+        sets.setdefault(one.whole.interval_method(), []).append(one.name)
+    return "Intervals: " + "; ".join(f"{method} ({', '.join(names)})" for method, names in sets.items()) + "."
 
 
 def _about_rows(comparison: Comparison) -> list[list[str]]:

@@ -103,6 +103,7 @@ def page(evaluation: Evaluation) -> str:
         evaluation.title(),
         evaluation.notes,
         method=html.escape(evaluation.interval_method()),
+        but=", but for what has seen the answer" if any(system.kind == "bound" for system in evaluation.systems) else "",
         plots="".join(
             plot(evaluation.systems, measure, label(measure, evaluation.size))
             for measure in evaluation.measures

@@ -79,6 +79,9 @@ def test_the_tables_have_the_papers_form_and_the_measured_values(runs: list[Path
     mine, others, gain = float(rows[-1][3]), float(rows[-1][4]), float(rows[-1][6])
     assert gain == pytest.approx(mine - others, abs=0.011)
     assert "finished" in text(comparison)
+    assert (
+        "t over the means of 4 subjects (training); no interval: one subject says nothing of others (validation, test)" in page
+    )
 
 
 def test_files_for_programs_agree_with_each_other(runs: list[Path], shards: Path, tmp_path: Path) -> None:
@@ -158,6 +161,10 @@ def test_style_transfer_joins_when_asked(finished: Path, shards: Path, tmp_path:
         assert systems["style of the answer"].kind == "bound"
         assert systems["style of the answer"].mean("studio")["psnr"].mean == pytest.approx(100)
         assert systems["style of another"].mean("studio")["psnr"].mean < 60
+    assert (
+        "the best of a\ncolumn stands out, but for what has seen the answer."
+        in (tmp_path / "test" / "evaluation.html").read_text()
+    )
     rows = {row[0]: row[1:] for row in cells_of((tmp_path / "comparison.md").read_text(), "The same against the studio")}
     assert not any("**" in cell for cell in rows["style of the answer"])
 

@@ -86,6 +86,7 @@ def test_the_page_is_whole_and_safe_from_names() -> None:
     assert "<script>alert" not in shown
     assert NASTY not in shown
     assert "run | &lt;b&gt;&amp;" in shown
+    assert "column stands out. In" in shown
     assert not re.search(r"\$[a-z]", shown), "a place in the template was not filled"
     assert not re.search(r'(src|href)="(?!data:)', shown), "the page must need nothing else"
 
