@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from deepflash.dataset.statistics import PixelSums
 from deepflash.dataset.variants import check_face
 from deepflash.errors import DatasetError, DeepflashError, PairError
 from deepflash.faces import require_faces
-from deepflash.files import sweep_temporaries
+from deepflash.files import locked_folder, sweep_temporaries
 from deepflash.pairs import Alignment, alignment_path, load_alignment
 from deepflash.progress import Report, silent
 from deepflash.shards import CARD_FILE, DATASET_FILE, INDEX_FILE, SPLITS, commit_shards, open_shards
@@ -70,7 +71,8 @@ def build_dataset(
     Raises
     ------
     DatasetError
-        if a limit names an unknown number, or `shards` holds something else than this data set, or cannot be written.
+        if a limit names an unknown number, or `shards` holds something else than this data set, cannot be written, or is being
+        written by another process.
     FaceError
         if faces shall be compared and cannot be on this machine.
     PairError
@@ -86,18 +88,29 @@ def build_dataset(
     if build.parameters.leakage_check:
         require_faces()
     _refuse_strangers(shards)
-    sweep_temporaries(shards)
     try:
-        rendered = _render(build, candidates, account, workers, report)
-        if rendered:
-            _join(build, rendered, candidates, account, workers, report)
-            account.done = len(rendered)
+        with _alone(shards):
+            sweep_temporaries(shards)
+            rendered = _render(build, candidates, account, workers, report)
+            if rendered:
+                _join(build, rendered, candidates, account, workers, report)
+                account.done = len(rendered)
+            shutil.rmtree(shards / PIECES, ignore_errors=True)
     except OSError as error:
         raise DatasetError(
             f"{shards} cannot be written ({error}); make room or give another folder, and run it again"
         ) from error
-    shutil.rmtree(shards / PIECES, ignore_errors=True)
     return account
+
+
+@contextmanager
+def _alone(shards: Path) -> Iterator[None]:
+    """Keep other builds out of the folder: each would remove the pieces that the other one joins."""
+    shards.mkdir(parents=True, exist_ok=True)
+    with locked_folder(shards) as mine:
+        if not mine or (shards / DATASET_FILE).exists():
+            raise DatasetError(f"another process writes {shards}; wait until it has ended, then give the command again")
+        yield
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 import json
 import os
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from deepflash.errors import ModelError
-from deepflash.files import write_durably
+from deepflash.files import locked_folder, write_durably
 from deepflash.pictures import Picture
 
 METRICS_FILE = "metrics.jsonl"
@@ -16,10 +17,15 @@ METRICS_FILE = "metrics.jsonl"
 class Journal:
     """The run's curve: a line of JSON for every entry, and the same for TensorBoard if that is installed.
 
-    Entries after the step that the run goes on from are taken back first, so that no step is there twice.
+    Entries after the step that the run goes on from are taken back first, so that no step is there twice. While it is open, no
+    other process can go on with the run: a `ModelError` says so.
     """
 
     def __init__(self, run: Path, step: int) -> None:
+        self._held = ExitStack()
+        if not self._held.enter_context(locked_folder(run)):
+            self._held.close()
+            raise ModelError(f"{run} is being trained by another process; wait until that has ended, or give a new folder")
         path = run / METRICS_FILE
         _take_back(path, step)
         self._file = path.open("a", encoding="utf-8")
@@ -48,6 +54,7 @@ class Journal:
         self._file.close()
         if self._board:
             self._board.close()
+        self._held.close()
 
 
 def has_tensorboard() -> bool:

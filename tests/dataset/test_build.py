@@ -29,7 +29,7 @@ from deepflash.dataset.statistics import PixelSums
 from deepflash.dataset.variant_set import Variant, VariantSet
 from deepflash.dataset.verify import verify
 from deepflash.errors import DatasetError, ExitCode, PairError, ShardError
-from deepflash.files import sha256_of
+from deepflash.files import locked_folder, sha256_of
 from deepflash.pairs import Alignment, load_alignments, save_alignment
 from deepflash.pictures import read_rgb
 from deepflash.shards import is_unaugmented, open_shards
@@ -256,6 +256,15 @@ def test_killed_at_any_moment_it_leaves_nothing_that_reads_as_a_data_set_and_goe
     account = build_dataset(aligned, shards, SMALL, workers=1)
     assert account.total == 5
     assert content(shards) == content(tmp_path / "undisturbed")
+
+
+def test_a_folder_that_another_process_builds_in_is_left_to_it(aligned: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    with locked_folder(shards), pytest.raises(DatasetError, match=r"another process writes .*shards; wait until it has ended"):
+        build_dataset(aligned, shards, SMALL, workers=1)
+    assert list(shards.iterdir()) == []
+    assert build_dataset(aligned, shards, SMALL, workers=1).done == 5
 
 
 def test_a_data_set_remembers_what_made_it(aligned: Path, tmp_path: Path) -> None:
