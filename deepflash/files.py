@@ -47,8 +47,10 @@ def durable_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.chmod(mode)  # mkstemp's 0600 would hide results from colleagues
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write that fails does not say of which file
         raise
     sync_folder(path.parent)
 

@@ -71,9 +71,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         write_durably(tmp_path / "a", "new")
     monkeypatch.undo()
+    assert raised.value.filename == str(tmp_path / "a"), "so that the command can say which file"
     assert (tmp_path / "a").read_text() == "old"
     assert names(tmp_path) == ["a"]
 
