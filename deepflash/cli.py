@@ -5,6 +5,7 @@ items were set aside, 130 interrupted. Rooms are imported inside the commands, s
 """
 
 import errno
+import math
 import os
 import signal
 import sys
@@ -32,6 +33,16 @@ def _folder(*, exists: bool = False) -> click.Path:
     folder = click.Path(exists=exists, file_okay=False, path_type=Path)
     folder.name = "folder"
     return folder
+
+
+class _Number(click.FloatRange):
+    """A number within limits. NaN is in none, but click, which asks whether it is beyond one, lets it pass."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number: float = super().convert(value, parameter, context)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", parameter, context)
+        return number
 
 
 _FOLDER = _folder()
@@ -506,7 +517,7 @@ def _ask_for_shot(prompt: str, take: int) -> str:
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0),
+    type=_Number(min=0),
     metavar="SECONDS",
     show_default="the rig's max_on_s",
     help="How long to hold them on.",
@@ -594,7 +605,7 @@ def capture_devices(json: bool) -> None:
 @emulate_option
 @click.option(
     "--fraction",
-    type=click.FloatRange(0.0005, 0.2),
+    type=_Number(0.0005, 0.2),
     metavar="SHARE",
     default=0.01,
     help="How much of the lamps' full light may be left when the flash fires.",
@@ -693,9 +704,7 @@ def capture_doctor(rig: Path | None, emulate: bool, raw: Path, json: bool) -> Ex
 @click.option(
     "--camera-port", metavar="PORT", default="phone:8765:torch", help="Without a rig: phone:PORT:torch or phone:PORT:flash."
 )
-@click.option(
-    "--wait", "wait_s", type=click.FloatRange(min=0), metavar="SECONDS", default=120.0, help="How long to wait for the phone."
-)
+@click.option("--wait", "wait_s", type=_Number(min=0), metavar="SECONDS", default=120.0, help="How long to wait for the phone.")
 @json_option
 def capture_phone(rig: Path | None, camera_port: str, wait_s: float, json: bool) -> None:
     """Say how to make a phone the camera, wait for it, and say what it offers.
@@ -1059,7 +1068,7 @@ def _source(source: Path, pattern: str | None, layout: str | None, words: dict[s
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=_Number(0, 1),
     metavar="SHARE",
     help="Least confidence of the alignment.",
 )
@@ -1461,7 +1470,7 @@ photo_options = _together(compare_option, metadata_option, force_option, cpu_opt
 @click.argument("photos", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--out", required=True, type=_FOLDER, help="Folder for the portraits.")
 @run_option
-@click.option("--strength", type=click.FloatRange(0, 1), metavar="SHARE", default=1.0, help="How much of the change is made.")
+@click.option("--strength", type=_Number(0, 1), metavar="SHARE", default=1.0, help="How much of the change is made.")
 @click.option(
     "--background",
     callback=_background,

@@ -247,6 +247,21 @@ def test_work_goes_on_when_nobody_reads_what_it_says(lost: str, tmp_path: Path) 
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("capture", "lamps", "on", "--emulate", "--for=nan"),
+        ("build-dataset", "aligned", "shards", "--min-confidence=NaN"),
+        ("enhance", "photo.jpg", "--out=out", "--run=run", "--strength=nan"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_not_a_number_is_a_usage_error(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = deepflash(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "is not a number" in result.stderr
+
+
 @pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3", "1/3/5"])
 def test_a_part_that_does_not_exist_is_a_usage_error(part: str, tmp_path: Path) -> None:
     result = deepflash("align", "batch", "raw", "aligned", f"--part={part}", cwd=tmp_path)
