@@ -59,6 +59,9 @@ class Recipe:
     chance: Literal["none", "jitter", "flips"] = "none"
     """What else changes from step to step: "jitter" is pix2pix's, a picture is enlarged by 12 %, cut to its size anywhere, and
     mirrored every other time; "flips" exchanges left and right, and top and bottom, each every other time."""
+    other_cameras: bool = False
+    """Whether white balance, exposure and contrast change from step to step, of the flash picture alone: so the network learns
+    to look at them, and photographs from other people's cameras get the studio's colours."""
     epochs: int = 62
     """How often every training picture is seen."""
     max_steps: int = 0

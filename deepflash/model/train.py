@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from deepflash.errors import ModelError
 from deepflash.files import durable_file, sweep_temporaries, write_durably
 from deepflash.model.adversarial import Game, game_of
-from deepflash.model.augment import chance_of, varied
+from deepflash.model.augment import by_other_cameras, chance_of, varied
 from deepflash.model.bokeh import Bokeh
 from deepflash.model.data import Batch, TrainingPictures, portraits, samples_at, to_picture, unaugmented
 from deepflash.model.encodings import Encoding, encoding_named
@@ -381,12 +381,15 @@ def _take_step(task: _Task, state: _State, batch: Batch) -> Losses:
 
 
 def _varied(task: _Task, step: int, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return what the network shall see and answer, with the recipe's chance applied to both alike."""
-    recipe = task.recipe
-    if recipe.chance == "none" and not recipe.patch:
-        return batch.prepared, batch.target
-    both = torch.cat([batch.prepared, batch.target], dim=1)
-    prepared, target = varied(both, recipe.chance, recipe.patch, chance_of(recipe.seed, step, task.ranks.rank)).chunk(2, dim=1)
+    """Return what the network shall see, by other cameras, and answer, with the recipe's chance applied to both alike."""
+    recipe, prepared, target = task.recipe, batch.prepared, batch.target
+    chance = chance_of(recipe.seed, step, task.ranks.rank)
+    if recipe.other_cameras:
+        studio = task.encoding.decode(prepared, target)
+        prepared = by_other_cameras(prepared, chance)
+        target = task.encoding.target(prepared, studio)
+    if recipe.chance != "none" or recipe.patch:
+        prepared, target = varied(torch.cat([prepared, target], dim=1), recipe.chance, recipe.patch, chance).chunk(2, dim=1)
     return prepared, target
 
 

@@ -18,6 +18,10 @@ def test_the_shipped_recipes_are_these_and_can_be_read() -> None:
         assert isinstance(load_recipe(name), Recipe)
 
 
+def test_our_own_recipes_learn_for_other_cameras_and_those_of_papers_do_not() -> None:
+    assert [name for name in recipe_names() if load_recipe(name).other_cameras] == ["light", "quick"]
+
+
 def test_paper_is_the_paper_to_the_letter() -> None:
     """Section 3.2 and 5: Adam 1e-5, 0.9, 0.999, 1e-8, batch 4, 512 px, 62 epochs, unit deviation, Xavier, equation 5."""
     paper = load_recipe("paper")

@@ -10,17 +10,20 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from deepflash.errors import ModelError, ShardError
 from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.enhancement.look import Look
 from deepflash.model.evaluate import evaluate
+from deepflash.model.losses import picture_loss
 from deepflash.model.recipe import load_recipe, recipe_names
 from deepflash.model.runs import load_run
 from deepflash.model.train import TrainResult, read_metrics, train
@@ -414,6 +417,7 @@ def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluate
         "chance=flips",
         "chance=jitter",
         "patch=32",
+        "other_cameras=true",
     ],
 )
 def test_every_option_trains_and_resumes_with_the_same_bits(change: str, shards: Path, recipe: Path, tmp_path: Path) -> None:
@@ -424,6 +428,26 @@ def test_every_option_trains_and_resumes_with_the_same_bits(change: str, shards:
     train(shards, tmp_path / "run", plan, device="cpu")
     assert same_weights(tmp_path / "run", tmp_path / "whole")
     assert load_run(tmp_path / "run" / "best.safetensors").recipe == plan
+
+
+@pytest.mark.parametrize("encoding", ["A", "B", "C"])
+def test_other_cameras_change_what_the_network_sees_and_not_what_it_shall_make(
+    encoding: str, shards: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[Tensor, Tensor]] = []
+
+    def watched(decoded: Tensor, wanted: Tensor, **options: Any) -> Tensor:
+        compared.append((decoded.detach(), wanted))
+        return picture_loss(decoded, wanted, **options)
+
+    monkeypatch.setattr("deepflash.model.train.picture_loss", watched)
+    for cameras in ("false", "true"):
+        changes = [f"encoding={encoding}", f"other_cameras={cameras}", "batch=16", "max_steps=1"]
+        train(shards, tmp_path / cameras, load_recipe(recipe, changes), device="cpu")
+    (own, wanted), (other, still_wanted) = compared
+    assert torch.allclose(still_wanted, wanted, atol=1e-6)
+    changed = (other - own).abs().mean(dim=(1, 2, 3)) > 0.01  # B and C begin with the picture as it was seen
+    assert encoding == "A" or 4 < changed.sum() < 12
 
 
 def test_bfloat16_trains_too(shards: Path, tmp_path: Path) -> None:
