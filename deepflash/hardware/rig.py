@@ -11,6 +11,14 @@ from deepflash.errors import HardwareError
 from deepflash.files import write_durably
 from deepflash.hardware.relay import switch_frame
 
+_KINDS: dict[type, str] = {
+    str: "text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table, [camera_settings]",
+}
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -150,7 +158,7 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise HardwareError(f"{name} = {value!r} is not a {kind.__name__}; mend it")
+        raise HardwareError(f"{name} = {value!r} is not {_KINDS[kind]}; mend it")
     if isinstance(value, dict):
         return {setting: _setting(setting, wanted) for setting, wanted in value.items()}
     return value

@@ -37,14 +37,14 @@ def test_a_rig_file_needs_only_the_two_ports_and_whole_seconds_may_be_integers(t
     [
         ('relay_port = "a"\ncamera_port = "b"\nsettel_s = 1.0', "unknown key 'settel_s'; a rig has relay_port"),
         ('relay_port = "a"', "key 'camera_port' is missing"),
-        ('relay_port = 7\ncamera_port = "b"', "relay_port = 7 is not a str"),
-        ('relay_port = "a"\ncamera_port = "b"\nrelay_channel = true', "relay_channel = True is not a int"),
+        ('relay_port = 7\ncamera_port = "b"', "relay_port = 7 is not text in quotes"),
+        ('relay_port = "a"\ncamera_port = "b"\nrelay_channel = true', "relay_channel = True is not a whole number"),
         ('relay_port = "a"\ncamera_port = "b"\nrelay_channel = 12', "no channel 12"),
         ('relay_port = "a"\ncamera_port = "b"\nrelay_board = "x"', "'x' is not known; use one of lcus"),
         ('relay_port = "a"\ncamera_port = "b"\nsettle_s = -0.1', "settle_s = -0.1 is not a time"),
         ('relay_port = "a"\ncamera_port = "b"\nsettle_s = nan', "settle_s = nan is not a time"),
         ('relay_port = "a"\ncamera_port = "b"\nmax_on_s = 0.2', "would switch the lamps off before the studio shot"),
-        ('relay_port = "a"\ncamera_port = "b"\ncamera_settings = 7', "camera_settings = 7 is not a dict"),
+        ('relay_port = "a"\ncamera_port = "b"\ncamera_settings = 7', "camera_settings = 7 is not a table, [camera_settings]"),
         ('relay_port = "a"\ncamera_port = "b"\n[camera_settings]\niso = [100]', "camera_settings iso = [100] is not a text"),
         (
             'relay_port = "a"\ncamera_port = "b"\n[camera_settings]\nflashmode = "x"',
