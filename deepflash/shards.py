@@ -322,11 +322,15 @@ def check_manifest(place: object, manifest: Any) -> None:
         for name, facts in manifest["shards"].items():
             if not is_shard_name(name):
                 raise ShardError(f"{path} lists {name!r}, which is no shard; {_MEND}")
-            _ = int(facts["size_bytes"]), int(facts["samples"]), str(facts["sha256"])
-        if not (type(manifest["size"]) is int and manifest["counts"].keys() == set(SPLITS)):
+            if not all(type(facts[number]) is int for number in ("size_bytes", "samples")):
+                raise TypeError(f"{name} has no size")
+        counts = manifest["counts"]
+        numbers = [manifest["size"], *(number for of_split in counts.values() for number in of_split.values())]
+        if not (all(type(number) is int for number in numbers) and counts.keys() == set(SPLITS)):
             raise ValueError("its size or counts are none")
-        if not isinstance(manifest["index"]["sha256"], str):
-            raise TypeError("its index has no checksum")
+        with_checksums = [manifest["index"], *manifest["shards"].values(), *([manifest["card"]] if "card" in manifest else [])]
+        if not all(isinstance(facts["sha256"], str) for facts in with_checksums):
+            raise TypeError("a checksum is missing")
         members_of(manifest.get("pictures", DEFAULT_PICTURES))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ShardError(f"{path} is damaged ({error!r}); {_MEND}") from error

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -194,6 +195,10 @@ def test_a_damaged_or_missing_index_or_manifest_is_refused_in_one_sentence(shard
         ({"index": {}}, "is damaged"),
         ({"size": "big"}, "is damaged"),
         ({"counts": 3}, "is damaged"),
+        ({"counts": {"train": {"pairs": math.inf}, "val": {}, "test": {}}}, "is damaged"),
+        ({"shards": {"train-000000.tar": {"size_bytes": math.inf, "samples": 1, "sha256": ""}}}, "is damaged"),
+        ({"shards": {"train-000000.tar": {"size_bytes": 1, "samples": 1, "sha256": []}}}, "is damaged"),
+        ({"card": None}, "is damaged"),
     ],
 )
 def test_a_manifest_that_this_program_cannot_trust_is_refused(shards: Path, change: dict[str, object], sentence: str) -> None:
