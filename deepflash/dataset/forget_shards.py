@@ -112,7 +112,7 @@ def erase_from_shards(tree: Path, person: Person) -> None:
     """
     with locked_folder(tree) as mine:
         if not mine:
-            raise DatasetError(f"{tree} is being rewritten by another deepflash forget; wait until it has ended")
+            raise DatasetError(f"{tree} is being written by another process; wait until it has ended")
         sweep_temporaries(tree)
         _complete(tree)
         if not (tree / DATASET_FILE).exists():
@@ -126,10 +126,13 @@ def erase_from_shards(tree: Path, person: Person) -> None:
                 return
             try:
                 _stage(tree, shards, person)
-            except BaseException:
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise ShardError(
+                    f"{tree / DATASET_FILE} is damaged ({error!r}); restore it from a copy, then forget"
+                ) from error
+            finally:
                 if not _is_staged(tree):
                     shutil.rmtree(tree / FORGETTING, ignore_errors=True)
-                raise
             _complete(tree)
 
 

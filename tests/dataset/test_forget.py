@@ -377,6 +377,16 @@ def test_a_damaged_sample_of_somebody_else_stops_it_before_anything_changes(whol
     assert content(whole / "shards") == before
 
 
+@pytest.mark.parametrize("change", [{"split": None}, {"leakage": "x"}, {"set_aside": None}])
+def test_a_list_of_another_shape_is_told_and_nothing_is_changed(whole: Path, change: dict[str, Any]) -> None:
+    path = whole / "shards" / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = content(whole / "shards")
+    with pytest.raises(ShardError, match=r"dataset.json is damaged .*; restore it from a copy, then forget"):
+        erase(find_traces(GONE, [whole / "shards"]))
+    assert content(whole / "shards") == before
+
+
 def test_a_full_disk_changes_nothing_in_a_data_set(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
