@@ -50,12 +50,13 @@ class UNet(nn.Module):
             raise ModelError(f"a U-Net of pix2pix halves its pictures from 2 to {MOST_DOWNS} times, not {downs} times")
         channels = [_channels(min(2**level, _WIDEST), width) for level in range(downs)]  # 64, 128, 256, 512, 512, ...
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for level, (before, after) in enumerate(zip([3, *channels[:-1]], channels, strict=True)):
-            self.down.append(_down(before, after, is_first=level == 0, is_last=level == downs - 1))
-        for level in reversed(range(downs)):
-            before = channels[level] if level == downs - 1 else 2 * channels[level]  # with the skip
-            drops = downs - 1 - level < _DROPPED_OUT
-            self.up.append(_up(before, channels[level - 1], drops=drops) if level else _last_up(before))
+        with torch.random.fork_rng(devices=[]):
+            for level, (before, after) in enumerate(zip([3, *channels[:-1]], channels, strict=True)):
+                self.down.append(_down(before, after, is_first=level == 0, is_last=level == downs - 1))
+            for level in reversed(range(downs)):
+                before = channels[level] if level == downs - 1 else 2 * channels[level]  # with the skip
+                drops = downs - 1 - level < _DROPPED_OUT
+                self.up.append(_up(before, channels[level - 1], drops=drops) if level else _last_up(before))
         _begin_small(self, seed)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -88,14 +89,15 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int = 6, width: float = 1.0, *, seed: int = 0) -> None:
         super().__init__()
         first, second, third, fourth = (_channels(factor, width) for factor in (1, 2, 4, _WIDEST))
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, first, 4, stride=2, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            *_judging(first, second, stride=2),
-            *_judging(second, third, stride=2),
-            *_judging(third, fourth, stride=1),
-            nn.Conv2d(fourth, 1, 4, padding=1),
-        )
+        with torch.random.fork_rng(devices=[]):
+            self.layers = nn.Sequential(
+                nn.Conv2d(channels, first, 4, stride=2, padding=1),
+                nn.LeakyReLU(_SLOPE),
+                *_judging(first, second, stride=2),
+                *_judging(second, third, stride=2),
+                *_judging(third, fourth, stride=1),
+                nn.Conv2d(fourth, 1, 4, padding=1),
+            )
         _begin_small(self, seed)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -100,6 +100,14 @@ def test_first_weights_are_those_of_the_paper() -> None:
     assert not torch.equal(network.down[0][0].weight, other["down.0.0.weight"])
 
 
+def test_new_networks_disturb_nobody() -> None:
+    """The first of several processes builds one for each validation; which units drop out must not depend on it."""
+    before = torch.get_rng_state()
+    UNet(0.0625, downs=5)
+    PatchDiscriminator(3, 0.125)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_normalisation_and_dropout_are_where_the_paper_has_them() -> None:
     """None in the first and innermost layers on the way down, nor in the last on the way up; dropout in the first three up."""
     network = UNet(0.0625)
