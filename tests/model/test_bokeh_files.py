@@ -14,6 +14,7 @@ from skimage import data
 from deepflash.errors import ModelError
 from deepflash.model.bokeh import Bokeh, blurred
 from deepflash.model.bokeh_files import bokeh_files, with_bokeh
+from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.enhancement.files import Results
 from deepflash.model.recipe import Recipe
 from deepflash.model.runs import save_weights
@@ -112,6 +113,11 @@ def test_photographs_are_blurred_set_aside_and_skipped(weights: Path, tmp_path: 
 def test_a_run_that_makes_portraits_is_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a run of network deepflash; give one that was trained with --recipe bokeh"):
         bokeh_files([tmp_path / "a.jpg"], finished, Results(tmp_path / "out"))
+
+
+def test_portraits_are_not_made_by_a_run_of_bokeh(weights: Path) -> None:
+    with pytest.raises(ModelError, match="has learned to blur what is behind people; use it with deepflash bokeh"):
+        load_enhancer(weights)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")

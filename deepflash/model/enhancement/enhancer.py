@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from deepflash.affine import Affine, inverse
-from deepflash.errors import NoFaceError, PictureError
+from deepflash.errors import ModelError, NoFaceError, PictureError
 from deepflash.faces import PEOPLE_SIDE_PX, find_people, map_face
 from deepflash.model.data import to_tensor
 from deepflash.model.encodings import encoding_named
@@ -165,9 +165,12 @@ def load_enhancer(run: str | Path, *, device: str | None = None) -> Enhancer:
     Raises
     ------
     ModelError
-        if there is no run, its weights are missing or damaged, or there is no such device.
+        if there is no run, its weights are missing or damaged, it has learned bokeh, or there is no such device.
     """
-    return Enhancer(load_run(Path(run), usable_device(device or "cpu")))
+    trained = load_run(Path(run), usable_device(device or "cpu"))
+    if trained.recipe.network == "bokeh":
+        raise ModelError(f"{run} has learned to blur what is behind people; use it with deepflash bokeh, and give another run")
+    return Enhancer(trained)
 
 
 def shape_seen(pixels: Pixels, size: int) -> tuple[int, int]:
