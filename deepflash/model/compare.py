@@ -18,7 +18,7 @@ from deepflash.model.measuring import Measuring, Passing
 from deepflash.model.runs import dataset_identity
 from deepflash.model.style_systems import STYLE_NAMES, style_of_another, style_of_the_answer
 from deepflash.model.systems import FLASH, System, fitted_baselines
-from deepflash.model.tables import write_tables
+from deepflash.model.tables import remove_tables, write_tables
 from deepflash.progress import Report, silent
 from deepflash.shards import ShardSet, open_shards
 
@@ -47,6 +47,7 @@ def compare(
         Folder of a data set, not necessarily the one they were trained on.
     out
         Folder for the tables, see `write_comparison`; and in `out/SPLIT` those of each split, see `tables.write_tables`.
+        What an earlier comparison left there is replaced, or removed.
     style_transfer
         Whether portrait style transfer is compared too, with each pair's own studio picture as the example and with that of
         another person of the training split. About a second for each pair at 512 px.
@@ -96,6 +97,8 @@ def compare(
         )
         write_tables(evaluation, out / split)
         sets.append(ComparedSet(evaluation, evaluation.among(set(sample)), tuple(measuring.shown[key] for key in chosen)))
+    for missing in keys.keys() - set(splits):
+        remove_tables(out / missing)
     comparison = Comparison(seed, tuple(sets), tuple(_left_out(shards, splits, style_transfer and not of_another)))
     write_comparison(comparison, out)
     return comparison

@@ -112,7 +112,7 @@ def _common_size(trained: dict[str, TrainedRun]) -> int:
     sizes = {name: run.recipe.size for name, run in trained.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size} px" for name, size in sizes.items())
-        raise ModelError(f"runs of different sizes cannot stand in one table ({listed}); evaluate each size apart")
+        raise ModelError(f"runs of different sizes cannot stand in one table ({listed}); give runs of one size")
     return next(iter(sizes.values()))
 
 

@@ -50,6 +50,17 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
     write_json(folder / "evaluation.json", evaluation.as_dict())
 
 
+def remove_tables(folder: Path) -> None:
+    """Remove what `write_tables` wrote into a folder, and the folder if it held nothing else."""
+    for name in ("pairs.csv", "evaluation.csv", "evaluation.md", "evaluation.html", "evaluation.json"):
+        (folder / name).unlink(missing_ok=True)
+    for strip in (folder / "worst").glob("[0-9][0-9]-*.png"):
+        strip.unlink()
+    for emptied in (folder / "worst", folder):
+        if emptied.is_dir() and not any(emptied.iterdir()):
+            emptied.rmdir()
+
+
 def text(evaluation: Evaluation) -> str:
     """Return the means, costs and worst pairs as plain text for a terminal."""
     method = evaluation.interval_method()

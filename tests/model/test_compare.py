@@ -142,6 +142,16 @@ def test_figures_of_an_earlier_comparison_go(finished: Path, shards: Path, tmp_p
     assert not list(tmp_path.glob("figure-*.png"))
 
 
+def test_sets_of_an_earlier_comparison_go_and_what_others_wrote_stays(finished: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compare([finished], shards, out, device="cpu")
+    (out / "train" / "thoughts.txt").write_text("mine")
+    compare([finished], write_shards(tmp_path / "shards", {"test": range(5, 6)}), out, device="cpu")
+    assert not (out / "val").exists()
+    assert [path.name for path in (out / "train").iterdir()] == ["thoughts.txt"]
+    assert (out / "test" / "worst").exists()
+
+
 def test_a_run_that_cannot_be_used_is_said_before_anything_is_measured(finished: Path, shards: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     calls: list[int] = []

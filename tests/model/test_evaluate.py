@@ -185,7 +185,7 @@ def test_several_runs_need_a_folder_and_one_size(run: Path, shards: Path, tmp_pa
     larger = with_other_recipe(run, tmp_path / "larger", size="64")
     with pytest.raises(ValueError, match="a folder for the tables of several"):
         evaluate([run, larger], shards)
-    with pytest.raises(ModelError, match=r"different sizes cannot stand in one table \(run 32 px, larger 64 px\)"):
+    with pytest.raises(ModelError, match=r"one table \(run 32 px, larger 64 px\); give runs of one size"):
         evaluate([run, larger], shards, out=tmp_path / "out")
     with pytest.raises(ModelError, match="is given twice"):
         evaluate([run, run.parent / "." / run.name], shards, out=tmp_path / "out")
