@@ -57,7 +57,7 @@ _SECTIONS = {
     "From a data set to a network": ("train", "evaluate", "compare", "export"),
     "From a flash photograph to a portrait": ("enhance", "serve", "bokeh", "style-transfer"),
 }
-_NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # a matter of the disk
+_NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # a matter of the disk
 
 
 def main() -> NoReturn:

@@ -557,7 +557,8 @@ def _restore(task: _Task, state: _State) -> None:
         state.best_psnr = content["best_psnr"]
         torch.set_rng_state(content["random"].cpu())
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} is damaged ({error}); remove it to begin again, or train in a new folder") from error
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch goes on to recommend what is not safe
+        raise ModelError(f"{path} is damaged ({reason}); remove it to begin again, or train in a new folder") from error
 
 
 def _write_weights(task: _Task, state: _State, name: str = WEIGHTS_FILE) -> None:
