@@ -18,7 +18,7 @@ class Look:
     Attributes
     ----------
     strength
-        How much of the change is made, 0 (the photograph itself) to 1.
+        How much of the change is made, 0 (the photograph itself, its red pupils corrected) to 1.
     background
         `keep`: what is behind the person stays as it is, `enhance`: it is treated like the person, or an sRGB colour
         (0 to 255 each) that takes its place.

@@ -42,7 +42,7 @@ def enhance(
         Folder of a trained run, or, for more than one picture, what `load_enhancer` made of it: a folder is loaded anew in
         every call.
     strength
-        How much of the change is made, from 0 (the photograph itself) to 1.
+        How much of the change is made, from 0 (the photograph itself, its red pupils corrected) to 1.
     background
         `"keep"` leaves what is behind the person as it is, `"enhance"` treats it like the person; a colour, as CSS writes it
         (`"white"`, `"#406080"`) or as (red, green, blue) from 0 to 255, takes its place.
