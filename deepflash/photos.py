@@ -85,6 +85,12 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     return decode_photo(path.read_bytes(), str(path), max_pixels=max_pixels)
 
 
+def read_srgb(path: Path) -> Picture:
+    """Read a photograph as (H, W, 3) sRGB `uint8`, upright, without transparency; errors as `read_photo`."""
+    photo = read_photo(path)
+    return srgb_of(_in_bytes(photo).pixels.astype(np.uint8, copy=False), photo.profile)
+
+
 def decode_photo(encoded: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a photograph, upright; its header is read before its pixels.
 

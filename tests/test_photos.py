@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import IFDRational
 from skimage import data
 
 from deepflash.errors import PictureError
-from deepflash.photos import Photo, decode_photo, encode_photo, from_srgb, read_photo, srgb_of, suffix_for
+from deepflash.photos import Photo, decode_photo, encode_photo, from_srgb, read_photo, read_srgb, srgb_of, suffix_for
 from deepflash.pictures import Picture
 from tests.profiles import WIDE
 from tests.test_pictures import UPRIGHT
@@ -135,6 +135,18 @@ def test_srgb_of_a_wider_space_is_what_its_primaries_say() -> None:
     expected = 255 * np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055)
     assert np.abs(srgb_of(colours, WIDE) - expected).max() < 1.5
     assert np.abs(from_srgb(srgb_of(colours, WIDE), WIDE).astype(int) - colours).max() <= 2
+
+
+@pytest.mark.parametrize(("name", "depth"), [("wide.jpg", np.uint8), ("deep.png", np.uint16)])
+def test_a_photograph_of_any_space_and_depth_can_be_read_as_srgb(
+    astronaut: Picture, tmp_path: Path, name: str, depth: type[np.unsignedinteger]
+) -> None:
+    pixels = astronaut if depth is np.uint8 else astronaut.astype(np.uint16) * 257
+    (tmp_path / name).write_bytes(encode_photo(Photo(pixels, profile=WIDE, chroma=0), Path(name).suffix, quality=100))
+    found = read_srgb(tmp_path / name)
+    assert found.dtype == np.uint8
+    assert far(found, srgb_of(astronaut, WIDE)) < 1.5
+    assert far(found, astronaut) > 3
 
 
 def test_a_damaged_profile_is_left_out_and_srgb_is_left_alone(astronaut: Picture) -> None:

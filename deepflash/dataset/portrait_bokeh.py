@@ -19,7 +19,8 @@ from deepflash.errors import PictureError
 from deepflash.faces import find_subject, subject_face
 from deepflash.files import write_durably
 from deepflash.pairs import Face
-from deepflash.pictures import Picture, encode, read_rgb
+from deepflash.photos import read_srgb
+from deepflash.pictures import Picture, encode
 from deepflash.progress import Report, silent
 
 Plane = NDArray[np.float32]
@@ -37,7 +38,8 @@ _GAMMA = 2.2
 def write_bokeh_pairs(photos: Sequence[Path], folder: Path, *, report: Report = silent) -> Account:
     """Make a pair of each portrait: `folder/original/NAME.jpg` as it is, `folder/bokeh/NAME.jpg` with a blurred background.
 
-    Pairs that are there already are skipped. Set aside is what cannot be read, shows no face, or is called as another.
+    Both are in sRGB. Pairs that are there already are skipped. Set aside is what cannot be read, shows no face, or is called as
+    another.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def with_bokeh(picture: Picture, matte: Plane, *, radius_px: int | None = None) 
 
 
 def _pair(photo: Path) -> tuple[Picture, Picture]:
-    picture = read_rgb(photo)
+    picture = read_srgb(photo)
     face = subject_face(find_subject(picture), picture.shape[1], picture.shape[0])
     if face is None:
         raise PictureError("no face is seen, so nobody knows what is in focus")

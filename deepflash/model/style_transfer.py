@@ -22,7 +22,8 @@ from deepflash.files import write_durably
 from deepflash.model.catchlights import transfer_catchlights
 from deepflash.model.correspondence import Correspondence, find_correspondence
 from deepflash.model.stacks import Blur, Channel, blurred, laplacian_stack, normalised, resized
-from deepflash.pictures import Picture, encode, read_gray, read_rgb
+from deepflash.photos import read_srgb
+from deepflash.pictures import Picture, encode, read_gray
 
 SIGMAS_PX = (4.0, 8.0, 16.0, 32.0, 64.0)
 """Of the Gaussians between the bands, for a face `FACE_PX` wide; in proportion for others."""
@@ -137,7 +138,7 @@ def transfer_style_file(
     masks: tuple[Path, Path] | None = None,
     landmarks: LandmarkModel = "small",
 ) -> tuple[str, ...]:
-    """Do `transfer_style` with files; the result is a JPEG of quality 95 or, by its suffix, a PNG, without metadata.
+    """Do `transfer_style` with files; the result is a JPEG of quality 95 or, by its suffix, a PNG, in sRGB, without metadata.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def transfer_style_file(
     if out.resolve() in {path.resolve() for path in (photo, example, *(masks or ()))}:
         raise PictureError(f"{out} would be replaced by its own result; give the result another name")
     grays = None if masks is None else (read_gray(masks[0]), read_gray(masks[1]))
-    pictures = read_rgb(photo), read_rgb(example)
+    pictures = read_srgb(photo), read_srgb(example)
     found = find_correspondence(*pictures, landmarks=landmarks)
     styled = transfer_style(*pictures, masks=grays, correspondence=found)
     write_durably(out, encode(styled, suffix, quality=_JPEG_QUALITY))
