@@ -163,7 +163,7 @@ def suffix_for(photo: Photo) -> str:
 
 
 def srgb_of(picture: Picture, profile: bytes | None) -> Picture:
-    """Bring an 8-bit RGB picture from the space of an ICC profile to sRGB; None is sRGB already."""
+    """Bring an 8-bit RGB picture from the space of an ICC profile to sRGB; without one that can be used it stays as it is."""
     return _transformed(picture, profile, to_srgb=True)
 
 
@@ -328,7 +328,7 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # EXIF 2.32, tag 
 
 
 def _transformed(picture: Picture, profile: bytes | None, *, to_srgb: bool) -> Picture:
-    if profile is None or _is_srgb(profile):
+    if profile is None or _space(profile) != "RGB" or _is_srgb(profile):
         return picture
     return np.asarray(ImageCms.applyTransform(Image.fromarray(picture), _transform(profile, to_srgb)), dtype=np.uint8)
 

@@ -34,11 +34,12 @@ _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture file says of itself: its upright size in pixels and its real format."""
+    """What a picture file says of itself: its upright size in pixels, its real format, its ICC profile, unexamined."""
 
     width: int
     height: int
     format: str
+    profile: bytes | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -59,7 +60,7 @@ def read_header(path: Path) -> Header:
             with Image.open(path) as image:
                 width, height = _stored_size(image)
                 orientation = _orientation(image)
-                kind = image.format or "unknown"
+                kind, profile = image.format or "unknown", image.info.get("icc_profile")
     except FileNotFoundError:
         raise PictureError(f"{path} does not exist") from None
     except Image.DecompressionBombError:
@@ -70,7 +71,7 @@ def read_header(path: Path) -> Header:
         raise PictureError(f"{path} claims to have {_TOO_MANY} ({width} x {height} pixels); replace the file")
     if orientation in _SIDEWAYS:
         width, height = height, width
-    return Header(width, height, kind)
+    return Header(width, height, kind, profile)
 
 
 def read_rgb(path: Path, *, reduce: int = 1) -> Picture:

@@ -28,6 +28,7 @@ from deepflash.errors import AlignError, PairError
 from deepflash.faces import map_face
 from deepflash.files import sha256_of, sweep_temporaries, temporary_folder, write_durably
 from deepflash.pairs import Alignment, Face, Pair, alignment_path, find_pairs, load_alignment, save_alignment
+from deepflash.photos import srgb_of
 from deepflash.pictures import Header, Picture, encode, read_header, read_rgb
 from deepflash.progress import Report, silent
 
@@ -122,10 +123,11 @@ def align_pair(pair: Pair, method: Method = "refined") -> Alignment:
 
 
 def registered_studio(alignment: Alignment) -> Picture:
-    """Return the studio photograph laid on the flash photograph, (H, W, 3) RGB, by one cubic interpolation."""
+    """Return the studio photograph laid on the flash photograph, (H, W, 3) sRGB, by one cubic interpolation."""
     affine = np.array(alignment.moving_from_fixed)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(read_rgb(alignment.studio), affine, alignment.size, flags=flags), dtype=np.uint8)
+    studio = srgb_of(read_rgb(alignment.studio), read_header(alignment.studio).profile)
+    return np.asarray(cv2.warpAffine(studio, affine, alignment.size, flags=flags), dtype=np.uint8)
 
 
 @dataclass(frozen=True)

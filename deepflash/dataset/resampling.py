@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from deepflash.affine import Affine, compose, scaling
+from deepflash.photos import srgb_of
 from deepflash.pictures import Picture, read_header, read_rgb
 
 _MIN_SHRINK = 2.0  # reduced pixels left per output pixel: with fewer, the reduction itself shows (49 dB)
@@ -47,7 +48,7 @@ class Pyramid:
 
 
 def read_pyramid(path: Path, least_shrink: float, most_shrink: float) -> Pyramid:
-    """Decode a photograph once, no larger than needed.
+    """Decode a photograph once, no larger than needed, in sRGB: networks are told nothing of a phone's wider space.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def read_pyramid(path: Path, least_shrink: float, most_shrink: float) -> Pyramid
         first = next(
             (r for r in _DECODER_REDUCTIONS if least_shrink / r >= _MIN_SHRINK and _divides(r, header.width, header.height)), 1
         )
-    levels = {first: read_rgb(path, reduce=first)}
+    levels = {first: srgb_of(read_rgb(path, reduce=first), header.profile)}
     reduction = first
     while most_shrink / (2 * reduction) >= _MIN_SHRINK and min(levels[reduction].shape[:2]) >= 2:
         levels[2 * reduction] = _halve(levels[reduction])

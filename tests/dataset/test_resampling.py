@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepflash.affine import Affine, apply, compose, inverse, scaling
 from deepflash.dataset.resampling import (
@@ -17,7 +18,9 @@ from deepflash.dataset.resampling import (
     resample,
     shrink_of,
 )
-from deepflash.pictures import Picture, encode
+from deepflash.photos import read_srgb
+from deepflash.pictures import Picture, encode, read_rgb
+from tests.profiles import WIDE
 
 
 def zoom(shrink: float, angle_deg: float, size: int, photograph: Picture) -> Affine:
@@ -133,3 +136,14 @@ def test_composition_and_inversion_are_those_of_maps(
     points = np.array([(0.0, 0.0), (10.0, -3.0), (400.5, 77.25)])
     np.testing.assert_allclose(apply(compose(a, b), points), apply(a, apply(b, points)), atol=1e-6)
     np.testing.assert_allclose(apply(compose(inverse(a), a), points), points, atol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", [1, 4])
+def test_a_photograph_of_a_wider_space_is_brought_to_srgb(reduction: int, astronaut: Picture, tmp_path: Path) -> None:
+    path = tmp_path / "photograph.jpg"
+    Image.fromarray(astronaut[:512, :384]).save(path, quality=98, subsampling=0, icc_profile=WIDE)
+    read = read_pyramid(path, 2.0 * reduction, 2.0 * reduction).levels[reduction]
+    height, width = read.shape[:2]
+    whole = cv2.resize(read_srgb(path), (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(read.astype(int) - whole).mean() < 1  # averaging before or after the curves differ by as much
+    assert np.abs(read.astype(int) - read_rgb(path, reduce=reduction)).mean() > 2
