@@ -36,10 +36,9 @@ SHARES = (0.7, 0.1, 0.2)
 
 BUDGET = ("size=128", "batch=8", "max_steps=1000", "epochs=1000000", "schedule=cosine", "warmup_steps=20", "ema=0.99")
 BUDGET_REAL = (*BUDGET[:2], "max_steps=400", *BUDGET[3:])
-_QUICK = ("quick", "other_cameras=false")  # all pictures of a table come from one camera
-_DEEPFLASH = (*_QUICK, "width=0.5", "learning_rate=5e-4", "precision=bfloat16")
+_DEEPFLASH = ("quick", "width=0.5", "learning_rate=5e-4", "precision=bfloat16")
 _LIGHT = (
-    *_QUICK, "network=light", "width=1", "learning_rate=1e-3", "beta2=0.9", "clip=1", "loss=charbonnier", "ssim_weight=0.05",
+    "quick", "network=light", "width=1", "learning_rate=1e-3", "beta2=0.9", "clip=1", "loss=charbonnier", "ssim_weight=0.05",
     "precision=bfloat16",
 )  # fmt: skip
 NETWORKS: Trainings = {

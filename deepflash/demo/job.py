@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from deepflash.model.enhancement.enhancer import load_enhancer
 from deepflash.model.enhancement.look import Look
 from deepflash.model.evaluate import evaluate
 from deepflash.model.measures import Evaluation
+from deepflash.model.recipe import load_recipe
 from deepflash.model.tables import text
 from deepflash.model.train import train
 from deepflash.pairs import Pair, find_pairs
@@ -38,6 +39,8 @@ CAMERA_SIZE = (780, 1040)
 
 SAMPLE_SIZE = 128
 RECIPE = "quick"
+ENOUGH_SUBJECTS = 10
+"""From as many on, the network learns with other cameras, too: people try it on their own photographs (docs/decisions/0020)."""
 PLAN_FILE = "demo.json"
 PLAN_FORMAT = 1
 
@@ -98,7 +101,8 @@ def run_demo(folder: Path, *, sitters: Path | None, subjects: int, poses: int, s
         parameters = Parameters(size=SAMPLE_SIZE, leakage_check=False)
         _require_success(build_dataset(aligned, shards, parameters, workers=usable_cores(), report=report))
     with shown("train") as report:
-        train(shards, run, RECIPE, report=report)
+        recipe = replace(load_recipe(RECIPE), other_cameras=subjects >= ENOUGH_SUBJECTS)
+        train(shards, run, recipe, report=report)
     with shown("evaluate") as report:
         evaluation = evaluate([run], shards, split="test", report=report)
     portraits = folder / "portraits"

@@ -28,7 +28,7 @@ def test_the_portraits_of_an_unseen_subject_are_nearer_to_the_truth_than_the_fla
 ) -> None:
     folder, result = demo
     (run,) = result.evaluation.runs
-    assert run.difference(result.evaluation.flash, "reconstructed")["ms_ssim"].mean > 0.05  # it varies: 0.11 to 0.13
+    assert run.difference(result.evaluation.flash, "reconstructed")["psnr"].mean > 2  # dB; it varies: 2.8 and 3.1 were seen
     trained = {entry.info["subject"] for entry in open_shards(folder / "shards").entries("train")}
     assert trained.isdisjoint({pair.subject for pair in result.evaluation.flash.pairs})
 
