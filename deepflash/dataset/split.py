@@ -26,6 +26,10 @@ from deepflash.shards import SPLITS
 _SERVED = ("train", "test", "val")
 """With fewer than three subjects the first of these get one: an honest number is worth more than a curve while training."""
 
+_GIVERS = {"train": ("test", "val"), "test": ("val", "train"), "val": ("train", "test")}
+"""Whose people stand in for an empty part: its neighbour's, if there are any, though it be a single one whose part is filled
+in turn. Were it the part with most people, a newcomer could change which, and move people who stand in for nobody."""
+
 _LINE = ("test", "val", "train")  # how the parts lie on the line from 0 to 1
 _BLOCK = 10
 _NUMBERED = re.compile(r"(?P<prefix>[A-Za-z_-]*)(?P<number>[0-9]{1,6})")
@@ -222,17 +226,25 @@ def _tenth(part: str, shares: Mapping[str, float]) -> int:
 
 
 def _with_stand_ins(part_of: dict[str, str], fixed: Mapping[str, str], shares: Mapping[str, float], seed: int) -> Split:
+    own = dict(part_of)
+    movable = sorted((subject for subject in part_of if subject not in fixed), key=lambda subject: _position(seed, subject))
     served = [part for part in _SERVED if shares[part] > 0]
-    stand_ins = []
-    for turn, part in enumerate(served):
-        count = Counter(part_of.values())
-        spare = [s for s in part_of if s not in fixed and (count[part_of[s]] > 1 or part_of[s] in served[turn + 1 :])]
-        if not count[part] and spare:
-            chosen = min(spare, key=lambda s: (part_of[s] != "train", _position(seed, s)))
+    for turn, part in [*enumerate(served)] * 2:  # who gives may have had its turn
+        if part not in part_of.values() and (chosen := _stand_in(part, served[turn + 1 :], part_of, movable)):
             part_of[chosen] = part
-            stand_ins.append(chosen)
-    subjects = {part: sorted(subject for subject, own in part_of.items() if own == part) for part in SPLITS}
-    return Split(subjects, tuple(sorted(stand_ins)))
+    subjects = {part: sorted(subject for subject, where in part_of.items() if where == part) for part in SPLITS}
+    return Split(subjects, tuple(sorted(subject for subject, part in part_of.items() if part != own[subject])))
+
+
+def _stand_in(part: str, later: Collection[str], part_of: Mapping[str, str], movable: Sequence[str]) -> str | None:
+    """Return who moves into an empty part; `later` are the parts that are served after it."""
+    count = Counter(part_of.values())
+    lasts = any(count[part_of[subject]] > 1 for subject in movable)  # giver, or who gives to the giver
+    for giver in _GIVERS[part]:
+        spare = [subject for subject in movable if part_of[subject] == giver]
+        if spare and (lasts or giver in later):
+            return spare[0]
+    return None
 
 
 def _checked(proportions: Sequence[float]) -> dict[str, float]:

@@ -22,7 +22,6 @@ from deepflash.files import write_durably
 from deepflash.model.catchlights import transfer_catchlights
 from deepflash.model.correspondence import Correspondence, find_correspondence
 from deepflash.model.stacks import Blur, Channel, blurred, laplacian_stack, normalised, resized
-from deepflash.photos import read_srgb
 from deepflash.pictures import Picture, encode, read_gray
 
 SIGMAS_PX = (4.0, 8.0, 16.0, 32.0, 64.0)
@@ -152,6 +151,8 @@ def transfer_style_file(
     FaceError
         if `face_recognition` cannot be used on this machine.
     """
+    from deepflash.photos import read_srgb  # noqa: PLC0415 (training machines, which compare, need no Pillow)
+
     suffix = {".jpeg": ".jpg"}.get(out.suffix.lower(), out.suffix.lower())
     if suffix not in {".jpg", ".png"}:
         raise PictureError(f"{out} is neither .jpg nor .png; give the result one of these suffixes")

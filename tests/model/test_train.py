@@ -409,8 +409,9 @@ def test_every_recipe_that_comes_with_the_package_trains_resumes_and_is_evaluate
     assert same_weights(tmp_path / "run", tmp_path / "whole")
     evaluation = evaluate([tmp_path / "run"], shards, device="cpu")
     assert evaluation.runs[0].mean("studio")["psnr"].mean > 4
-    photograph = flash_and_studio(5, 50)[0][:, :41]
-    assert load_enhancer(tmp_path / "run").enhance_picture(photograph, Look(whole=True)).shape == (50, 41, 3)
+    if name != "bokeh":  # whose photographs are tried in test_bokeh_files
+        photograph = flash_and_studio(5, 50)[0][:, :41]
+        assert load_enhancer(tmp_path / "run").enhance_picture(photograph, Look(whole=True)).shape == (50, 41, 3)
 
 
 @pytest.mark.parametrize(
