@@ -10,6 +10,7 @@ the tables, WORK/real-evaluation/ those of the real pairs.
 """
 
 import argparse
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from deepflash.dataset.parameters import Parameters
 from deepflash.hardware.emulator.sitters import SitterChoice
 from deepflash.hardware.emulator.studio import emulated_studio, emulator_folder
 from deepflash.model.evaluate import evaluate
-from deepflash.model.measures import Evaluation
+from deepflash.model.intervals import Interval
+from deepflash.model.measures import TRUTHS, Evaluation
 from deepflash.model.recipe import load_recipe
 from deepflash.model.tables import text, write_tables
 from deepflash.model.train import train
@@ -72,11 +74,27 @@ def main() -> None:
     parser.add_argument("--only", help="names of networks, of both lists")
     options = parser.parse_args()
     photograph(options.work / "raw", options.sitters, options.subjects)
-    print(text(compare(options.work / "raw", options.work, chosen(NETWORKS, options.only, options.work), BUDGET)))
+    evaluation = compare(options.work / "raw", options.work, chosen(NETWORKS, options.only, options.work), BUDGET)
+    print(text(evaluation), differences(evaluation), sep="\n\n")
     if options.pairs:
         evaluation = in_turns(options.pairs, options.work, chosen(REAL, options.only, options.work))
         write_tables(evaluation, options.work / "real-evaluation")
-        print(text(evaluation))
+        print(text(evaluation), differences(evaluation), sep="\n\n")
+
+
+def differences(evaluation: Evaluation) -> str:
+    """Return by how much each run is before each other one, person by person, with 95 % intervals."""
+    lines = ["person by person, SSIM and PSNR in dB, with 95 % intervals"]
+    for truth in TRUTHS:
+        for one, other in itertools.combinations(evaluation.runs, 2):
+            found = one.difference(other, truth)
+            lines.append(f"{truth}: {one.name} before {other.name}  {_signed(found['ssim'], 3)}  {_signed(found['psnr'], 1)}")
+    return "\n".join(lines)
+
+
+def _signed(interval: Interval, digits: int) -> str:
+    known = "" if interval.low is None else f" ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+    return f"{interval.mean:+.{digits}f}{known}"
 
 
 def in_turns(pairs: Path, work: Path, networks: Trainings) -> Evaluation:

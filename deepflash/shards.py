@@ -57,10 +57,8 @@ _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
 _GLOB = re.compile(r"[*\[]")
 _MEMBERS = 3
 _LARGEST = 8 * 2**30  # what a USTAR header can say of a member's size; no shard is larger, either
+_MEMBER_NAMES = {(f"flash{suffix}", f"studio{suffix}", "json") for suffix in PICTURE_FORMATS.values()}  # in their order
 _MEND = "restore it from a copy, or remove the folder and run build-dataset again"
-
-
-_ORDERS = {(f"flash{suffix}", f"studio{suffix}", "json") for suffix in PICTURE_FORMATS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +359,7 @@ def _is_sound(entry: Entry) -> bool:
         and isinstance(entry.shard, str)
         and bool(_KEY.fullmatch(entry.key) and _SHARD.fullmatch(entry.shard))
         and entry.split in SPLITS
-        and tuple(entry.members) in _ORDERS
+        and tuple(entry.members) in _MEMBER_NAMES
         and isinstance(info, dict)
         and all(isinstance(info.get(name, ""), str) for name in ("subject", "pair_id", "pose"))
         and isinstance(info.get("variant", {}), dict)

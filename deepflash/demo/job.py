@@ -75,8 +75,8 @@ def run_demo(folder: Path, *, sitters: Path | None, subjects: int, poses: int, s
     Parameters
     ----------
     folder
-        Receives raw/, aligned/, shards/, run/, portraits/, report.html and contact-sheet.png. What an
-        earlier, interrupted call left there is continued.
+        Receives raw/, aligned/, shards/, run/, portraits/, report.html, contact-sheet.png and demo.json, which says of whom
+        the demo is. What an earlier, interrupted call left there is continued.
     sitters
         A folder of portraits to sit for the emulated studio, or None for the two that ship with our dependencies.
     subjects, poses
